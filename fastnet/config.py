@@ -1,0 +1,77 @@
+"""The two settings that every call consults, threads and float32 precision, and what this build can do."""
+
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from . import _ext
+from ._ext import cpu
+
+Precision = Literal["highest", "high", "medium"]
+
+
+def _quota() -> int:
+    """Whole processors that the container's CPU quota grants (cgroup v2, then v1); without a quota, very many."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, math.floor(int(limit) / int(period)))
+    except (OSError, ValueError):
+        pass
+    try:
+        folder = Path("/sys/fs/cgroup/cpu")
+        limit, period = (folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()
+        return max(1, math.floor(int(limit) / int(period))) if int(limit) > 0 else sys.maxsize
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+_threads = max(1, min(cpu.openmp_threads(), _quota()))
+_precision: Precision = "highest"
+
+
+def set_num_threads(n: int) -> None:
+    """Let every kernel use n threads. Results are the same bits for any n. ValueError if n < 1."""
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"set_num_threads: expected an integer, found {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"set_num_threads: expected at least 1, found {n}")
+    _threads = int(n) if cpu.has_openmp() else 1
+
+
+def get_num_threads() -> int:
+    """The threads a kernel uses: OMP_NUM_THREADS or the processors at hand, no more than a container's CPU quota."""
+    return _threads
+
+
+def set_float32_matmul_precision(level: Precision) -> None:
+    """Choose how float32 products are computed: "highest" (as exact as a float32 FMA chain), "high" (about 16 significant
+    bits) or "medium" (bfloat16 products, float32 sums). A level is a permission: a kernel may always be more exact.
+    """
+    global _precision
+    if level not in get_args(Precision):
+        raise ValueError(f"set_float32_matmul_precision: expected one of {get_args(Precision)}, found {level!r}")
+    _precision = level
+
+
+def get_float32_matmul_precision() -> Precision:
+    """The level that `set_float32_matmul_precision` chose; "highest" at the start."""
+    return _precision
+
+
+@contextmanager
+def precision(level: Precision) -> Iterator[None]:
+    """`with fastnet.precision("medium"): …` — the level inside the block, the former one after it."""
+    before = get_float32_matmul_precision()
+    set_float32_matmul_precision(level)
+    try:
+        yield
+    finally:
+        set_float32_matmul_precision(before)

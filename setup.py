@@ -1,0 +1,137 @@
+"""The compiled kernels of fastnet. Everything else about the package stands in pyproject.toml.
+
+Each `fastnet/_ext/<family>.pyx` becomes C once and is compiled once per instruction-set level, into
+`fastnet/_ext/<level>/<family>`; `fastnet/_ext/__init__.py` picks a level at import. `levels` says which flags a level adds.
+"""
+
+import copy
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = os.path.join("fastnet", "_ext")
+PLAIN = ["cpu", "memory"]  # compiled once, for any machine
+KERNELS = sorted(file[:-4] for file in os.listdir(HERE) if file.endswith(".pyx") and file[:-4] not in PLAIN)
+SHARED = "fastnet._ext._cyutility"  # Cython's memoryview code, once instead of in every module
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "nonecheck": False,
+    "embedsignature": True,
+}
+DEBUG = os.environ.get("FASTNET_DEBUG") == "1"  # bounds checks on: for the sanitizer runs and for hunting an index
+if DEBUG:
+    DIRECTIVES |= {"boundscheck": True, "initializedcheck": True}
+
+HELP = """
+fastnet needs a C compiler and the headers of Python:
+  Debian, Ubuntu   apt install gcc python3-dev python3-venv
+  Fedora           dnf install gcc python3-devel
+  macOS            xcode-select --install
+  Windows          the "Desktop development with C++" workload of Visual Studio Build Tools
+"""
+NO_OPENMP = """
+fastnet: this compiler has no OpenMP, so the kernels are built for one thread.
+  Debian, Ubuntu: apt install gcc (libgomp comes with it)    Fedora: dnf install gcc libgomp
+  macOS: single-threaded by intention, since two OpenMP runtimes in one process crash
+"""
+
+
+def levels(msvc):
+    """Compiler flags of every instruction-set level that can be built here."""
+    if msvc or platform.machine().lower() not in ("x86_64", "amd64"):
+        return {"generic": []}
+    return {
+        "generic": [],
+        "avx2": ["-mavx2", "-mfma", "-mf16c"],
+        "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mprefer-vector-width=512".split(),
+    }
+
+
+class BuildLevels(build_ext):
+    """Probe the compiler, then build every extension in an object directory of its own, two at a time."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def probe(self, code, flags=()):
+        """The compiler's complaint about `code`, or None if it compiles and links."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "probe.c")
+            with open(source, "w") as file:
+                file.write(code)
+            try:
+                objects = self.compiler.compile([source], folder, include_dirs=self.include_dirs, extra_postargs=list(flags))
+                self.compiler.link_shared_object(objects, os.path.join(folder, "probe.so"), extra_postargs=list(flags))
+            except Exception as error:
+                return str(error)
+        return None
+
+    def build_extensions(self):
+        msvc = self.compiler.compiler_type == "msvc"
+        complaint = self.probe("#include <Python.h>\nint probe(void) { return PY_MAJOR_VERSION; }\n")
+        if complaint:
+            sys.exit(f"{HELP}\nWhat the compiler said: {complaint}")
+        openmp = ["/openmp"] if msvc else ["-fopenmp"]
+        threads = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
+        if sys.platform == "darwin" or self.probe(threads, openmp):
+            print(NO_OPENMP, file=sys.stderr)
+            openmp = []
+        # No -ffast-math and no -march=native: both would change or break other people's programs (docs/decisions).
+        flags = ["/O2"] if msvc else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g1" if DEBUG else "-g0"]
+        self.extensions = list(self.expand(flags, openmp, levels(msvc)))
+        super().build_extensions()
+
+    def expand(self, flags, openmp, per_level):
+        """One extension per level for the kernels, one for the rest."""
+        for ext in self.extensions:
+            family = ext.name.rpartition(".")[2]
+            for level, extra in per_level.items() if family in KERNELS else [("", [])]:
+                one = copy.copy(ext)
+                one.name = f"fastnet._ext.{level}.{family}" if level else ext.name
+                one.extra_compile_args = [*flags, *extra, *openmp]
+                one.extra_link_args = openmp
+                os.makedirs(os.path.join(HERE, level), exist_ok=True)  # where --inplace copies it to
+                one.define_macros = [("FASTNET_LEVEL", f'"{level or "any"}"'), ("FASTNET_FLAGS", f'"{" ".join(flags + extra + openmp)}"')]
+                yield one
+
+    def build_extension(self, ext):
+        one = copy.copy(self)
+        one.build_temp = os.path.join(self.build_temp, ext.name)  # the levels share their C files, not their objects
+        build_ext.build_extension(one, ext)
+
+
+def extensions():
+    """The C files, written by Cython into build/ (never beside the sources)."""
+    from Cython.Build import cythonize
+
+    depends = [os.path.join(HERE, file) for file in sorted(os.listdir(HERE)) if file.endswith((".h", ".pxd"))]
+    modules = [
+        Extension(f"fastnet._ext.{name}", [os.path.join(HERE, f"{name}.pyx")], depends=depends, include_dirs=[HERE])
+        for name in KERNELS + PLAIN
+    ]
+    os.makedirs("build/cython", exist_ok=True)
+    utility = os.path.join("build", "cython", "_cyutility.c")
+    subprocess.run([sys.executable, "-m", "cython", "-3", f"--generate-shared={utility}"], check=True)
+    built = cythonize(
+        modules,
+        build_dir="build/cython",
+        compiler_directives=DIRECTIVES,
+        annotate=os.environ.get("FASTNET_ANNOTATE") == "1",
+        shared_utility_qualified_name=SHARED,
+        nthreads=0,
+        quiet=True,
+    )
+    return [*built, Extension(SHARED, [utility])]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildLevels})
