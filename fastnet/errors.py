@@ -1,0 +1,7 @@
+"""Errors that callers may want to catch by name."""
+
+__all__ = ["FormatError"]
+
+
+class FormatError(ValueError):
+    """A file is not what its format demands: truncated, damaged, hostile, or of another kind. Nothing was taken from it."""
