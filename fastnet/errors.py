@@ -4,4 +4,4 @@ __all__ = ["FormatError"]
 
 
 class FormatError(ValueError):
-    """A file is not what its format demands: truncated, damaged, hostile, or of another kind. Nothing was taken from it."""
+    """A file is not what its format demands: truncated, damaged or of another kind; nothing was taken from it."""
