@@ -109,7 +109,7 @@ def unpack(tree: Any, arrays: Mapping[str, Array]) -> Any:
 class Checkpoint:
     """When and where a Solver writes its state.
 
-    path            one file, replaced each time; or a pattern with {epoch} or {step}, as in "run/{step:06d}.safetensors"
+    path            one file, replaced each time; or a pattern with {epoch} or {step}, as "run/{step:06d}.safetensors"
     every_epochs    after every so many epochs (None: never), and always after the last
     every_steps     after every so many steps as well (None: never)
     keep            with a pattern: only the latest so many files (None: all of them)

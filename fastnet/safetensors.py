@@ -2,7 +2,7 @@
 
 A file is 8 bytes (little-endian length of the header), the header (JSON: name -> dtype, shape, data_offsets; the key
 "__metadata__" holds text by name), and the arrays' bytes without gap or overlap. Files written here carry a CRC-32 of
-every array with its name, type and shape, and one of the rest of the metadata; `read` verifies them when they are there,
+every array with its name, type and shape, and one of the other metadata; `read` verifies them when they are there,
 so a flipped bit is found. Any damage raises FormatError.  Format: https://github.com/huggingface/safetensors
 """
 
@@ -207,7 +207,7 @@ def _sum(name: str, entry: dict[str, Any], array: Array) -> str:
 
 
 def _bytes(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _writable(name: Any, array: Any) -> Array:
