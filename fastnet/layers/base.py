@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from numpy.typing import DTypeLike
 from .. import memory
 from ..memory import Array
 from ..parameters import Parameter
+
+
+_modes = threading.Lock()  # guards the modes against two `evaluating` blocks that begin or end at once
 
 
 class Layer:
@@ -34,6 +39,8 @@ class Layer:
     """
 
     training: bool = True
+    _evaluations = 0  # blocks of `evaluating` that are open
+    _restore: list[tuple[Layer, bool]]
 
     def __init__(self) -> None:
         self._parameters: dict[str, Parameter] = {}
@@ -109,6 +116,44 @@ class Layer:
         """Evaluation mode; returns the layer."""
         return self.train(False)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside the block, each layer's own mode after it. Blocks may overlap in several threads."""
+        with _modes:
+            if not self._evaluations:
+                self._restore = [(layer, layer.training) for layer in self.modules()]
+                for layer, _ in self._restore:
+                    layer.training = False
+            self._evaluations += 1
+        try:
+            yield
+        finally:
+            with _modes:
+                self._evaluations -= 1
+                if not self._evaluations:
+                    for layer, mode in self._restore:
+                        layer.training = mode
+                    self._restore = []
+
+    def predict(self, x: Array, batch_size: int = 256) -> Array:
+        """forward(x) in evaluation mode, `batch_size` examples at a time: the scores of all of x (N, …).
+
+        The mode the layer had is back afterwards. It may run in several threads at once, but not beside training.
+        """
+        if type(batch_size) is not int or batch_size < 1:
+            raise ValueError(f"{type(self).__name__}.predict: batch_size must be at least 1, found {batch_size!r}")
+        if not isinstance(x, np.ndarray) or not x.ndim:
+            raise TypeError(f"{type(self).__name__}.predict: x must be an array of examples, found {type(x).__name__}")
+        with self.evaluating():
+            y = self.forward(x[:batch_size])
+            if len(x) <= batch_size:
+                return y
+            whole = memory.empty((len(x), *y.shape[1:]), y.dtype)
+            whole[:batch_size] = y
+            for start in range(batch_size, len(x), batch_size):
+                whole[start : start + batch_size] = self.forward(x[start : start + batch_size])
+        return whole
+
     def children(self) -> list[Layer]:
         return list(self._children.values())
 
@@ -138,7 +183,11 @@ class Layer:
         return [parameter for _, parameter in named]
 
     def named_buffers(self) -> list[tuple[str, Array]]:
-        return [(f"{prefix}.{name}" if prefix else name, b) for prefix, layer in self.named_modules() for name, b in layer._buffers.items()]
+        return [
+            (f"{prefix}.{name}" if prefix else name, b)
+            for prefix, layer in self.named_modules()
+            for name, b in layer._buffers.items()
+        ]
 
     def zero_grad(self) -> None:
         for parameter in self.parameters():
