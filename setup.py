@@ -52,7 +52,15 @@ def levels(msvc):
     return {
         "generic": [],
         "avx2": ["-mavx2", "-mfma", "-mf16c"],
-        "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mprefer-vector-width=512".split(),
+        "avx512": [
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-mavx512cd",
+            "-mfma",
+            "-mprefer-vector-width=512",
+        ],
     }
 
 
@@ -70,7 +78,9 @@ class BuildLevels(build_ext):
             with open(source, "w") as file:
                 file.write(code)
             try:
-                objects = self.compiler.compile([source], folder, include_dirs=self.include_dirs, extra_postargs=list(flags))
+                objects = self.compiler.compile(
+                    [source], folder, include_dirs=self.include_dirs, extra_postargs=list(flags)
+                )
                 self.compiler.link_shared_object(objects, os.path.join(folder, "probe.so"), extra_postargs=list(flags))
             except Exception as error:
                 return str(error)
@@ -87,7 +97,9 @@ class BuildLevels(build_ext):
             print(NO_OPENMP, file=sys.stderr)
             openmp = []
         # No -ffast-math and no -march=native: both would change or break other people's programs (docs/decisions).
-        flags = ["/O2"] if msvc else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g1" if DEBUG else "-g0"]
+        flags = (
+            ["/O2"] if msvc else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g1" if DEBUG else "-g0"]
+        )
         self.extensions = list(self.expand(flags, openmp, levels(msvc)))
         super().build_extensions()
 
@@ -101,7 +113,10 @@ class BuildLevels(build_ext):
                 one.extra_compile_args = [*flags, *extra, *openmp]
                 one.extra_link_args = openmp
                 os.makedirs(os.path.join(HERE, level), exist_ok=True)  # where --inplace copies it to
-                one.define_macros = [("FASTNET_LEVEL", f'"{level or "any"}"'), ("FASTNET_FLAGS", f'"{" ".join(flags + extra + openmp)}"')]
+                one.define_macros = [
+                    ("FASTNET_LEVEL", f'"{level or "any"}"'),
+                    ("FASTNET_FLAGS", f'"{" ".join(flags + extra + openmp)}"'),
+                ]
                 yield one
 
     def build_extension(self, ext):

@@ -1,8 +1,6 @@
 """The two settings that every call consults, threads and float32 precision, and what this build can do."""
 
 import math
-import os
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from . import _ext
 from ._ext import cpu
 
 Precision = Literal["highest", "high", "medium"]

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ._ext.memory import Block, empty_cache, statistics
 
-__all__ = ["Array", "channels_last", "empty", "empty_cache", "empty_images", "statistics", "zeros"]
+__all__ = ["Array", "channels_last", "copy", "empty", "empty_cache", "empty_images", "statistics", "zeros"]
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
     nbytes = math.prod(shape) * kind.itemsize
     if nbytes >= 1 << 62:
         raise MemoryError(f"an array of shape {shape} and dtype {kind} has {nbytes} bytes: more than any address space")
-    return np.frombuffer(Block(nbytes), kind, math.prod(shape)).reshape(shape)
+    return np.ndarray(shape, kind, buffer=Block(nbytes))
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -40,11 +40,16 @@ def empty_images(shape: tuple[int, int, int, int], dtype: DTypeLike = np.float32
     return empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
 
 
+def copy(x: Array) -> Array:
+    """A C-ordered, aligned, native copy of x."""
+    new = empty(x.shape, x.dtype.newbyteorder("="))
+    np.copyto(new, x)
+    return new
+
+
 def channels_last(x: Array) -> Array:
     """The (N, H, W, C) memory of images x (N, C, H, W): a view if x is channels-last already, else a copy."""
     view = x.transpose(0, 2, 3, 1)
     if view.flags.c_contiguous and view.flags.aligned and view.dtype.isnative:
         return view
-    copy = empty(view.shape, view.dtype.newbyteorder("="))
-    np.copyto(copy, view)
-    return copy
+    return copy(view)

@@ -15,14 +15,22 @@ BUILD = "python setup.py build_ext --inplace    (in a clone)    or    pip instal
 try:
     from . import cpu
 except ImportError as error:
-    raise ImportError(f"fastnet's compiled kernels are missing or were built for another Python ({error}). Build them with:\n  {BUILD}") from error
+    raise ImportError(
+        f"fastnet's compiled kernels are missing or were built for another Python ({error}). Build them with:\n  {BUILD}"
+    ) from error
 
 LEVELS = (*cpu.LEVELS, "amx")
 
 
 def _families() -> list[str]:
     """The kernel families that were built, by the modules of the generic level."""
-    return sorted({file.name.split(".")[0] for file in (Path(__file__).parent / "generic").glob("*.*") if file.suffix in (".so", ".pyd")})
+    return sorted(
+        {
+            file.name.split(".")[0]
+            for file in (Path(__file__).parent / "generic").glob("*.*")
+            if file.suffix in (".so", ".pyd")
+        }
+    )
 
 
 def available_levels() -> list[str]:

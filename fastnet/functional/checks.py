@@ -83,4 +83,4 @@ def labels(op: str, y: Any, rows: int, classes: int) -> Array:
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(f"{op}: label {y[row]} in row {row} is outside 0 … {classes - 1}")
-    return y.astype(np.int64, copy=False)
+    return np.asarray(y, np.int64)

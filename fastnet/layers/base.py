@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,6 +14,9 @@ from numpy.typing import DTypeLike
 from .. import memory
 from ..memory import Array
 from ..parameters import Parameter
+
+if TYPE_CHECKING:
+    from .summary import Summary
 
 
 _modes = threading.Lock()  # guards the modes against two `evaluating` blocks that begin or end at once
@@ -234,6 +237,13 @@ class Layer:
                 if array.dtype.kind == "f":
                     layer._buffers[name] = array.astype(kind)
         return self
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """The layers as a printable table (output shape, parameters, multiply-adds, activation bytes, per example of this
+        shape, without the batch); .rows for programs."""
+        from .summary import summarize
+
+        return summarize(self, input_shape)
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of repr()."""

@@ -1,0 +1,146 @@
+/* Register tiles: the innermost loops of the convolution products, which Cython cannot say.
+ *
+ * A tile keeps ROWS x VECS vectors of sums in registers. One step of the reduction loads VECS vectors of one operand,
+ * broadcasts ROWS numbers of the other, and does ROWS * VECS multiply-adds: 8 x 3 on AVX-512 is 11 loads for 24 fused
+ * multiply-adds, so the two FMA units, not the two load ports, set the pace.
+ *
+ * The vector type is GCC's and clang's: the same lines serve SSE2, AVX2 and AVX-512, float and double. A compiler without
+ * it (MSVC) gets vectors of one number: slow and right.
+ *
+ * This file includes itself once per type; REAL, NAME and WIDTH are set below.
+ */
+#ifndef FASTNET_TILE_H
+#define FASTNET_TILE_H
+
+#include <stddef.h>
+
+/* The block sizes, in one table. Registers: 32 of 64 bytes, 16 of 32, 16 of 16 (and no fused multiply-add there). */
+#if defined(__AVX512F__)
+#define TILE_BYTES 64
+#define TILE_VECS 3                                 /* vectors of output channels in the widest tile */
+#define TILE_PIXELS 8                               /* forward and input gradient: pixels of a tile */
+static const int tile_rows[TILE_VECS + 1] = {0, 16, 12, 9}; /* weight gradient: most rows at 1, 2, 3 vectors */
+#elif defined(__AVX2__)
+#define TILE_BYTES 32
+#define TILE_VECS 2
+#define TILE_PIXELS 6
+static const int tile_rows[TILE_VECS + 1] = {0, 12, 6};
+#else
+#define TILE_BYTES 16
+#define TILE_VECS 2
+#define TILE_PIXELS 4
+static const int tile_rows[TILE_VECS + 1] = {0, 8, 4};
+#endif
+#define TILE_MOST_ROWS 16
+
+#if defined(__GNUC__)
+#define TILE_INLINE static inline __attribute__((always_inline))
+#define TILE_UNROLL _Pragma("GCC unroll 16")
+#else
+#define TILE_INLINE static inline
+#define TILE_UNROLL
+#endif
+
+#define REAL float
+#define NAME(x) x##_float
+#include "tile.h"
+#undef REAL
+#undef NAME
+#define REAL double
+#define NAME(x) x##_double
+#include "tile.h"
+#undef REAL
+#undef NAME
+
+#else /* ------------------------------------------------------------------------------------------- once per type */
+
+#if defined(__GNUC__)
+typedef REAL NAME(vec) __attribute__((vector_size(TILE_BYTES), aligned(sizeof(REAL)), may_alias));
+#define WIDTH (TILE_BYTES / sizeof(REAL))
+#else
+typedef REAL NAME(vec);
+#define WIDTH 1
+#endif
+#define VEC NAME(vec)
+enum { NAME(tile_width) = WIDTH }; /* numbers in a vector */
+
+/* out[pixel i, channels] (+)= sum over segments s and k of at[i][offset[s] + k] * b[s, k, channels].
+ *
+ * at: one address per pixel; segments: runs of `length` numbers that lie together in the padded strip at every pixel;
+ * b: (segments, length, VECS * WIDTH), packed; out: one address per pixel. The sums start from `start` (a row of VECS
+ * vectors: the bias or zeros) or, where it is NULL, from what out holds. */
+TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
+                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
+    VEC sum[TILE_PIXELS][TILE_VECS];
+    TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] = *(const VEC *)((start ? start : out[i]) + v * WIDTH);
+    for (ptrdiff_t s = 0; s < segments; s++) {
+        const REAL *a[TILE_PIXELS];
+        TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i] + offset[s];
+        for (ptrdiff_t k = 0; k < length; k++, b += VECS * WIDTH) {
+            VEC w[TILE_VECS];
+            TILE_UNROLL for (int v = 0; v < VECS; v++) w[v] = *(const VEC *)(b + v * WIDTH);
+            TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+                TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] += a[i][k] * w[v];
+        }
+    }
+    TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(out[i] + v * WIDTH) = sum[i][v];
+}
+
+static void NAME(tile_pixels)(int vecs, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
+                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
+    switch (vecs) {
+    case 1: NAME(pixels)(1, at, offset, segments, length, b, start, out); break;
+    case 2: NAME(pixels)(2, at, offset, segments, length, b, start, out); break;
+#if TILE_VECS > 2
+    case 3: NAME(pixels)(3, at, offset, segments, length, b, start, out); break;
+#endif
+    }
+}
+
+/* out[row r, channels] += sum over the pixels of x[pixel + r] * dy[pixel, channels].
+ *
+ * The pixels are `lines` runs of `count`; a run starts at x + x_line[l] and dy + dy_line[l] and steps by x_step and dy_step.
+ * out: (ROWS, VECS * WIDTH), packed. */
+TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, const ptrdiff_t *x_line, ptrdiff_t x_step,
+                               const REAL *dy, const ptrdiff_t *dy_line, ptrdiff_t dy_step, ptrdiff_t lines,
+                               ptrdiff_t count, REAL *out) {
+    VEC sum[TILE_MOST_ROWS][TILE_VECS];
+    TILE_UNROLL for (int r = 0; r < ROWS; r++)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) sum[r][v] = *(const VEC *)(out + (r * VECS + v) * WIDTH);
+    for (ptrdiff_t l = 0; l < lines; l++) {
+        const REAL *a = x + x_line[l], *d = dy + dy_line[l];
+        for (ptrdiff_t p = 0; p < count; p++, a += x_step, d += dy_step) {
+            VEC g[TILE_VECS];
+            TILE_UNROLL for (int v = 0; v < VECS; v++) g[v] = *(const VEC *)(d + v * WIDTH);
+            TILE_UNROLL for (int r = 0; r < ROWS; r++)
+                TILE_UNROLL for (int v = 0; v < VECS; v++) sum[r][v] += a[r] * g[v];
+        }
+    }
+    TILE_UNROLL for (int r = 0; r < ROWS; r++)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(out + (r * VECS + v) * WIDTH) = sum[r][v];
+}
+
+#define WEIGHTS(ROWS, VECS) \
+    case VECS * 32 + ROWS: NAME(weights)(ROWS, VECS, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out); break;
+static void NAME(tile_weights)(int rows, int vecs, const REAL *x, const ptrdiff_t *x_line, ptrdiff_t x_step,
+                               const REAL *dy, const ptrdiff_t *dy_line, ptrdiff_t dy_step, ptrdiff_t lines,
+                               ptrdiff_t count, REAL *out) {
+    switch (vecs * 32 + rows) {
+    WEIGHTS(1, 1) WEIGHTS(2, 1) WEIGHTS(3, 1) WEIGHTS(4, 1) WEIGHTS(5, 1) WEIGHTS(6, 1) WEIGHTS(7, 1) WEIGHTS(8, 1)
+    WEIGHTS(1, 2) WEIGHTS(2, 2) WEIGHTS(3, 2) WEIGHTS(4, 2)
+#if TILE_BYTES > 16
+    WEIGHTS(9, 1) WEIGHTS(10, 1) WEIGHTS(11, 1) WEIGHTS(12, 1) WEIGHTS(5, 2) WEIGHTS(6, 2)
+#endif
+#if TILE_BYTES > 32
+    WEIGHTS(13, 1) WEIGHTS(14, 1) WEIGHTS(15, 1) WEIGHTS(16, 1)
+    WEIGHTS(7, 2) WEIGHTS(8, 2) WEIGHTS(9, 2) WEIGHTS(10, 2) WEIGHTS(11, 2) WEIGHTS(12, 2)
+    WEIGHTS(1, 3) WEIGHTS(2, 3) WEIGHTS(3, 3) WEIGHTS(4, 3) WEIGHTS(5, 3) WEIGHTS(6, 3) WEIGHTS(7, 3) WEIGHTS(8, 3) WEIGHTS(9, 3)
+#endif
+    }
+}
+#undef WEIGHTS
+#undef WIDTH
+#undef VEC
+#endif

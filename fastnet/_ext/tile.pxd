@@ -1,0 +1,55 @@
+"""The register tiles of tile.h, and how a range of channels is cut into panels of them."""
+
+from fastnet._ext.types cimport real
+
+cdef extern from "tile.h" nogil:
+    int TILE_BYTES, TILE_VECS, TILE_PIXELS
+    int tile_rows[]
+    void tile_pixels_float(int vecs, const float **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
+                           const float *b, const float *start, float **out) noexcept
+    void tile_pixels_double(int vecs, const double **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
+                            const double *b, const double *start, double **out) noexcept
+    void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
+                            const float *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
+                            Py_ssize_t count, float *out) noexcept
+    void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
+                             const double *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
+                             Py_ssize_t count, double *out) noexcept
+    int tile_width_float, tile_width_double
+
+
+cdef inline void tile_pixels(int vecs, const real **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
+                             const real *b, const real *start, real **out) noexcept nogil:
+    if real is float:
+        tile_pixels_float(vecs, at, offset, segments, length, b, start, out)
+    else:
+        tile_pixels_double(vecs, at, offset, segments, length, b, start, out)
+
+
+cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
+                              const real *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
+                              Py_ssize_t count, real *out) noexcept nogil:
+    if real is float:
+        tile_weights_float(rows, vecs, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out)
+    else:
+        tile_weights_double(rows, vecs, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out)
+
+
+cdef inline Py_ssize_t lanes(const real *example) noexcept nogil:
+    """Numbers in a vector."""
+    if real is float:
+        return tile_width_float
+    else:
+        return tile_width_double
+
+
+# Channels are cut into vectors, vectors into panels of up to TILE_VECS, as equal as can be: 4 vectors are 2 + 2, not 3 + 1,
+# because a narrow tile is bound by its loads.
+
+cdef inline Py_ssize_t panel_count(Py_ssize_t vectors) noexcept nogil:
+    return (vectors + TILE_VECS - 1) // TILE_VECS
+
+
+cdef inline Py_ssize_t panel_start(Py_ssize_t vectors, Py_ssize_t panel) noexcept nogil:
+    """The first vector of a panel; panel_start(vectors, panel_count(vectors)) is vectors."""
+    return panel * vectors // panel_count(vectors)

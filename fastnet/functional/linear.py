@@ -1,0 +1,57 @@
+"""The fully connected layer's arithmetic: a 1x1 convolution over rows."""
+
+from typing import NamedTuple
+
+from .. import memory
+from ..memory import Array
+from . import checks
+from .convolution import Geometry, _correlate, _weights, bias_gradient
+
+POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
+
+
+class LinearSaved(NamedTuple):
+    x: Array
+    w: Array
+    bias: bool
+
+
+def _row(x: Array) -> Array:
+    """Rows (N, C) as the pixels of one image (1, 1, N, C)."""
+    rows = x if x.flags.c_contiguous and x.flags.aligned else memory.copy(x)
+    return rows.reshape(1, 1, *x.shape)
+
+
+def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSaved]:
+    """y[n,f] = b[f] + sum over c of x[n,c] * w[f,c].
+
+    x (N, C), w (F, C), b (F,)  ->  y (N, F), saved.  ValueError if the channels differ.
+    """
+    x = checks.floats("linear", x, 2)
+    w = checks.floats("linear", w, 2, "w")
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(f"linear: expected {w.shape[1]} input features, found {x.shape[1]} in x of shape {x.shape}")
+    checks.same_dtype("linear", w, "w", x.dtype)
+    if b is not None:
+        b = checks.parameter("linear", b, "b", (w.shape[0],), x.dtype)
+    rows = _row(x)
+    y = memory.empty((1, 1, x.shape[0], w.shape[0]), x.dtype)
+    _correlate(rows, w[:, :, None, None], b, y, POINT, scatter=False)
+    return y[0, 0], LinearSaved(rows, w, b is not None)
+
+
+def linear_backward(
+    dy: Array, saved: LinearSaved, *, input_gradient: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """dx[n,c] = sum over f of dy[n,f] * w[f,c];  dw[f,c] = sum over n of dy[n,f] * x[n,c];  db[f] = sum over n of dy[n,f].
+
+    dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C), db (F,) or None.
+    """
+    x, w, bias = saved
+    rows = _row(checks.gradient("linear_backward", dy, (x.shape[2], w.shape[0]), x.dtype))
+    dx = None
+    if input_gradient:
+        dx = memory.empty(x.shape, x.dtype)
+        _correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
+        dx = dx[0, 0]
+    return dx, _weights(x, rows, POINT)[:, :, 0, 0], bias_gradient(rows) if bias else None

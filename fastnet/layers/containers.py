@@ -1,0 +1,86 @@
+"""Layers made of layers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import memory
+from ..memory import Array
+from .base import Layer
+
+
+def _add(a: Array, b: Array) -> Array:
+    """a + b, in a's memory order."""
+    if a.ndim != 4:
+        return np.add(a, b, out=memory.empty(a.shape, a.dtype))
+    return np.add(a, b, out=memory.empty_images(a.shape, a.dtype))
+
+
+class Sequential(Layer):
+    """y = the layers' forwards, one after the other; children are named "0", "1", … as in PyTorch.
+
+    net[i] is the i-th layer, net[i:j] a Sequential of some of them (the same layers, not copies); len and iteration work.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__()
+        for i, layer in enumerate(layers):
+            self.add_child(str(i), layer)
+
+    def append(self, layer: Layer) -> "Sequential":
+        """Add a layer at the end; returns the net."""
+        self.add_child(str(len(self)), layer)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __getitem__(self, index: int | slice) -> Layer:
+        layers = self.children()[index]
+        return Sequential(*layers) if isinstance(layers, list) else layers
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.children())
+
+    def forward(self, x: Array) -> Array:
+        for layer in self._children.values():
+            x = layer.forward(x)
+        return self._keep(x, True)
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
+        self._kept()
+        layers = self.children()
+        # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
+        first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers))
+        gradient: Array | None = dy
+        for i in range(len(layers) - 1, first - 1, -1):
+            assert gradient is not None
+            gradient = layers[i].backward(gradient, accumulate=accumulate, input_gradient=input_gradient or i > first)
+        return gradient if input_gradient else None
+
+
+class Residual(Layer):
+    """y = body(x) + shortcut(x); without a shortcut y = body(x) + x.
+
+    ValueError if the two shapes differ.  He, Zhang, Ren & Sun 2016 ("Deep residual learning").
+    """
+
+    def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
+        super().__init__()
+        self.body = self.add_child("body", body)
+        self.shortcut = None if shortcut is None else self.add_child("shortcut", shortcut)
+
+    def forward(self, x: Array) -> Array:
+        y = self.body.forward(x)
+        short = x if self.shortcut is None else self.shortcut.forward(x)
+        if y.shape != short.shape:
+            raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
+        return self._keep(_add(y, short), True)
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
+        self._kept()
+        dx = self.body.backward(dy, accumulate=accumulate, input_gradient=input_gradient)
+        short: Array | None = dy
+        if self.shortcut is not None:
+            short = self.shortcut.backward(dy, accumulate=accumulate, input_gradient=input_gradient)
+        return None if dx is None or short is None else _add(dx, short)
