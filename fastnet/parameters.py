@@ -1,6 +1,8 @@
 """Parameters, and the one flat buffer in which all parameters of a net lie."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,10 +13,10 @@ LINE = 64  # bytes: every parameter starts on a cache line
 
 
 class Parameter:
-    """An array that is learned: .data, its gradient .grad (same shape), .name, and .decay (weight decay applies to it).
+    """An array that is learned: .data, its gradient .grad (same shape), .name, .decay (weight decay applies to it).
 
-    Assigning to .data or .grad copies the values into the place they have; the arrays themselves are views into the flat
-    buffer of a ParameterBuffer once an update rule has been built on them.
+    Assigning to .data or .grad copies the values into the place they have; the arrays themselves are views into the
+    flat buffer of a ParameterBuffer once an update rule has been built on them.
     """
 
     __slots__ = ("_data", "_grad", "decay", "name")
@@ -69,37 +71,120 @@ class Parameter:
 
 
 class ParameterBuffer:
-    """All parameters in one flat aligned array, their gradients in another: decayed ones first, each on its own cache line.
+    """All parameters in one flat aligned array, their gradients in another: decayed ones first, each on its own line.
 
-    .data and .grad (1-D) hold everything, padding included (zeros, and a zero gradient keeps them zero); .decayed is the
-    length of the leading part that weight decay applies to; .spans gives (start, stop) per parameter in the given order.
+    .data and .grad (1-D) hold everything, padding included (zeros, and a zero gradient keeps them zero); .decayed is
+    the length of the leading part that weight decay applies to; .spans gives (start, stop) per parameter in the given
+    order, .names their names at this moment. The constructor moves the parameters; `of` moves them only if it must.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError("ParameterBuffer: no parameters: the net has nothing to learn")
-        if len({id(p) for p in self.parameters}) < len(self.parameters):
-            raise ValueError("ParameterBuffer: a parameter is listed twice")
-        kinds = {p.data.dtype for p in self.parameters}
-        if len(kinds) > 1:
-            raise TypeError(f"ParameterBuffer: expected parameters of one dtype, found {sorted(map(str, kinds))}")
-        dtype = kinds.pop()
-        step = LINE // dtype.itemsize
-        spans: dict[int, tuple[int, int]] = {}
-        end = 0
-        for wanted in (True, False):
-            for p in self.parameters:
-                if p.decay == wanted:
-                    spans[id(p)] = (end, end + p.size)
-                    end += -(-p.size // step) * step
-            if wanted:
-                self.decayed = end
-        self.spans = [spans[id(p)] for p in self.parameters]
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self._list(parameters)
+        end = self._lay_out(self.parameters)
+        dtype = self.parameters[0].data.dtype
         self.data, self.grad = memory.zeros((end,), dtype), memory.zeros((end,), dtype)
         for p, (start, stop) in zip(self.parameters, self.spans):
             p.move(self.data[start:stop].reshape(p.shape), self.grad[start:stop].reshape(p.shape))
+        self._settle()
+
+    @classmethod
+    def of(cls, parameters: Iterable[Parameter]) -> ParameterBuffer:
+        """The buffer that these parameters fill already, in whatever order they are given, or else a new one.
+
+        So a second rule, or an average, on the same net shares the memory of the first.
+        """
+        buffer = cls.__new__(cls)
+        buffer._list(parameters)
+        data, grad = (_filled([getattr(p, which) for p in buffer.parameters]) for which in ("data", "grad"))
+        if data is not None and grad is not None:
+            buffer.data, buffer.grad = data, grad
+            end = buffer._lay_out(sorted(buffer.parameters, key=lambda p: p.data.ctypes.data))
+            views = buffer._views(data), buffer._views(grad)
+            at_home = all(
+                p.data.ctypes.data == v.ctypes.data and p.grad.ctypes.data == u.ctypes.data
+                for p, v, u in zip(buffer.parameters, *views)
+            )
+            if end == data.size == grad.size and at_home:
+                buffer._settle()
+                return buffer
+        return cls(buffer.parameters)
+
+    def _list(self, parameters: Iterable[Parameter]) -> None:
+        self.parameters = parameter_list("ParameterBuffer", parameters)
+        if not self.parameters:
+            raise ValueError("ParameterBuffer: no parameters: the net has nothing to learn")
+        kinds = {p.data.dtype for p in self.parameters}
+        if len(kinds) > 1:
+            raise TypeError(f"ParameterBuffer: expected parameters of one dtype, found {sorted(map(str, kinds))}")
+        self.names = [p.name for p in self.parameters]
+
+    def _lay_out(self, order: Sequence[Parameter]) -> int:
+        """Find every parameter's span, placed one after the other in this order; the end of the last."""
+        spans: dict[int, tuple[int, int]] = {}
+        end = 0
+        for wanted in (True, False):
+            for p in order:
+                if bool(p.decay) == wanted:
+                    spans[id(p)] = (end, end + p.size)
+                    end += _padded(p.data)
+            if wanted:
+                self.decayed = end
+        self.spans = [spans[id(p)] for p in self.parameters]
+        return end
+
+    def _settle(self) -> None:
+        self._places = [(p.data, p.grad) for p in self.parameters]
+
+    def check(self, op: str) -> None:
+        """RuntimeError if a parameter has left this buffer: an update of the buffer would no longer reach it."""
+        for p, name, (data, grad) in zip(self.parameters, self.names, self._places):
+            if p.data is not data or p.grad is not grad:
+                raise RuntimeError(
+                    f"{op}: parameter {name!r} has moved to other memory since (the net was converted, or a rule was "
+                    f"built on another selection of parameters): build {op} anew"
+                )
+
+    def _views(self, flat: Array) -> list[Array]:
+        return [flat[i:j].reshape(p.shape) for p, (i, j) in zip(self.parameters, self.spans)]
 
     def views(self, flat: Array) -> dict[str, Array]:
         """The part of a flat array of this layout (moments, averages) that belongs to each parameter, by name."""
-        return {p.name: flat[i:j].reshape(p.shape) for p, (i, j) in zip(self.parameters, self.spans)}
+        if len(set(self.names)) < len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ValueError(f"ParameterBuffer: expected parameters of different names, found {twice} more than once")
+        return dict(zip(self.names, self._views(flat)))
+
+
+def parameter_list(op: str, parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Parameters as a list; TypeError if something else is among them, ValueError if one is listed twice."""
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"{op}: expected a list of Parameters (layer.parameters()), found {type(parameters).__name__}")
+    found = list(parameters)
+    for p in found:
+        if not isinstance(p, Parameter):
+            raise TypeError(f"{op}: expected Parameters (layer.parameters()), found {type(p).__name__}")
+    if len({id(p) for p in found}) < len(found):
+        raise ValueError(f"{op}: a parameter is listed twice")
+    return found
+
+
+def flat_gradients(parameters: Sequence[Parameter]) -> list[Array]:
+    """The gradients as 1-D views: a single one if these parameters fill a ParameterBuffer, else one for each."""
+    whole = _filled([p.grad for p in parameters])
+    return [p.grad.reshape(-1) for p in parameters] if whole is None else [whole]
+
+
+def _padded(array: Array) -> int:
+    """The elements an array takes in a ParameterBuffer: up to the end of its last cache line."""
+    step = LINE // array.itemsize
+    return -(-array.size // step) * step
+
+
+def _filled(arrays: Sequence[Array]) -> Array | None:
+    """The 1-D array that these different arrays are views of, if they fill it but for the padding."""
+    whole = arrays[0].base if arrays else None
+    if not isinstance(whole, np.ndarray) or whole.ndim != 1 or whole.dtype != arrays[0].dtype:
+        return None
+    if any(a.base is not whole for a in arrays) or sum(map(_padded, arrays)) != whole.size:
+        return None
+    return whole
