@@ -38,6 +38,21 @@ def window_size(
     return sizes[0], sizes[1]
 
 
+def conv2d_size(
+    size: Pair, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(OH, OW) and (PH, PW), the zeros above and to the left. "same" keeps the size: it needs DH (KH - 1) zeros in all,
+    half of them above and an odd one below.
+    """
+    if padding != "same":
+        assert not isinstance(padding, str)
+        return window_size("conv2d", size, kernel, stride, padding, dilation), pair(padding)
+    if pair(stride) != (1, 1):
+        raise ValueError(f'conv2d: padding="same" needs stride 1, found {pair(stride)}')
+    (KH, KW), (DH, DW) = pair(kernel), pair(dilation)
+    return pair(size), (DH * (KH - 1) // 2, DW * (KW - 1) // 2)
+
+
 def transposed_size(
     size: Pair, kernel: Pair, stride: Pair, padding: Pair, output_padding: Pair, dilation: Pair
 ) -> tuple[int, int]:

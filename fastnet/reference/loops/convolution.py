@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..shapes import Array, Pair, Saved, pair, transposed_size, window_size
+from ..shapes import Array, Pair, Saved, conv2d_size, pair, transposed_size
 
 
 def conv2d(
@@ -11,7 +11,7 @@ def conv2d(
     b: Array | None = None,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Pair | str = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Saved]:
@@ -19,9 +19,9 @@ def conv2d(
 
     x (N, C, H, W), w (F, C/G, KH, KW), b (F,)  ->  y (N, F, OH, OW), saved.  Filter f sees the channels of its group.
     """
-    (SH, SW), (PH, PW), (DH, DW) = map(pair, (stride, padding, dilation))
+    (SH, SW), (DH, DW) = pair(stride), pair(dilation)
     (N, _, H, W), (F, CG, KH, KW) = x.shape, w.shape
-    OH, OW = window_size("conv2d", (H, W), (KH, KW), stride, padding, dilation)
+    (OH, OW), (PH, PW) = conv2d_size((H, W), (KH, KW), stride, padding, dilation)
     y = np.zeros((N, F, OH, OW), x.dtype)
     for n in range(N):
         for f in range(F):
@@ -36,7 +36,7 @@ def conv2d(
                                     y[n, f, i, j] += x[n, first + c, h, k] * w[f, c, u, v]
                     if b is not None:
                         y[n, f, i, j] += b[f]
-    return y, (x, w, b, stride, padding, dilation, groups)
+    return y, (x, w, b, stride, (PH, PW), dilation, groups)
 
 
 def conv2d_backward(

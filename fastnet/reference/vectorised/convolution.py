@@ -7,14 +7,14 @@ P = N * OH * OW windows.
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..shapes import Array, Pair, Saved, pair, transposed_size, window_size
+from ..shapes import Array, Pair, Saved, conv2d_size, pair, transposed_size
 
 
 def im2col(x: Array, groups: int, kernel: Pair, size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
     """x (N, C, H, W)  ->  columns (G, K, P): column p holds the numbers under window p, one matrix per group."""
     N, C = x.shape[:2]
     (KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW) = map(pair, (kernel, size, stride, padding, dilation))
-    padded = np.pad(x, ((0, 0), (0, 0), (PH, PH), (PW, PW)))
+    padded = np.pad(x, ((0, 0), (0, 0), (PH, PH + 1), (PW, PW + 1)))  # 1 more: "same" may need it
     reach = DH * (KH - 1) + 1, DW * (KW - 1) + 1  # a dilated window, with its holes
     windows = sliding_window_view(padded, reach, axis=(2, 3))  # (N, C, ·, ·, reach): a view, nothing is copied yet
     windows = windows[:, :, : OH * SH : SH, : OW * SW : SW, ::DH, ::DW]  # (N, C, OH, OW, KH, KW)
@@ -28,7 +28,7 @@ def col2im(
     N, C, H, W = shape
     (KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW) = map(pair, (kernel, size, stride, padding, dilation))
     columns = columns.reshape(C, KH, KW, N, OH, OW)
-    padded = np.zeros((C, N, H + 2 * PH, W + 2 * PW), columns.dtype)
+    padded = np.zeros((C, N, H + 2 * PH + 1, W + 2 * PW + 1), columns.dtype)
     for u in range(KH):
         for v in range(KW):  # within one tap no two windows touch the same pixel, so += may be a slice
             padded[:, :, u * DH : u * DH + OH * SH : SH, v * DW : v * DW + OW * SW : SW] += columns[:, u, v]
@@ -41,7 +41,7 @@ def conv2d(
     b: Array | None = None,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Pair | str = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Saved]:
@@ -50,8 +50,8 @@ def conv2d(
     x (N, C, H, W), w (F, C/G, KH, KW), b (F,)  ->  y (N, F, OH, OW), saved.  Filter f sees the channels of its group.
     """
     N, (F, _, KH, KW) = len(x), w.shape
-    size = window_size("conv2d", x.shape[2:], (KH, KW), stride, padding, dilation)
-    geometry = (KH, KW), size, stride, padding, dilation
+    size, border = conv2d_size(x.shape[2:], (KH, KW), stride, padding, dilation)
+    geometry = (KH, KW), size, stride, border, dilation
     columns = im2col(x, groups, *geometry)  # (G, K, P)
     filters = w.reshape(groups, F // groups, columns.shape[1])  # (G, F/G, K)
     y = (filters @ columns).reshape(F, N, *size).transpose(1, 0, 2, 3)
