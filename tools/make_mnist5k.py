@@ -9,6 +9,7 @@ another in one pair of idx files, train first, packed by gzip without a date: th
 
 import gzip
 import hashlib
+import itertools
 import struct
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def make(source, out, per_class=PER_CLASS):
     if not (counts == sum(per_class)).all():
         raise SystemExit(f"{source}: expected {sum(per_class)} images of each of 10 classes, found {counts.tolist()}")
     ends = np.cumsum((0, *per_class))
-    rows = np.concatenate([in_turns(y, start, stop) for start, stop in zip(ends[:-1], ends[1:])])
+    rows = np.concatenate([in_turns(y, start, stop) for start, stop in itertools.pairwise(ends)])
     files = []
     for name, array in (("images-idx3", x[rows]), ("labels-idx1", y[rows])):
         files.append(Path(out) / f"mnist5k-{name}-ubyte.gz")

@@ -130,4 +130,4 @@ def read_folder(path: str | os.PathLike[str], size: tuple[int, int] | None = Non
     arrays: dict[str, Array] = {}
     for split, pairs in splits.items():
         arrays[f"x_{split}"], arrays[f"y_{split}"] = _decode(pairs, mode, size)
-    return Dataset(**arrays, classes=classes, name=path.name)  # type: ignore[arg-type]
+    return Dataset(**arrays, classes=classes, name=path.name)

@@ -84,7 +84,7 @@ def fashion_mnist(root: Path, download: bool = False) -> Dataset:
 
 
 def mnist5k(root: Path | None = None, download: bool = False) -> Dataset:
-    """4,000 / 500 / 500 MNIST digits, balanced, from inside the package; `embedded/README.md` says how they were chosen."""
+    """4,000 / 500 / 500 MNIST digits, balanced, from inside the package; see `embedded/README.md`."""
     paths = []
     for file, (_, checksum) in EMBEDDED_FILES.items():
         paths.append(EMBEDDED / f"{file}.gz")
