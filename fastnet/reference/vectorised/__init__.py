@@ -28,6 +28,7 @@ from .convolution import (
     conv_transpose2d,
     conv_transpose2d_backward,
 )
+from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from .linear import linear, linear_backward
 from .losses import (
     binary_cross_entropy_with_logits,
@@ -91,6 +92,10 @@ __all__ = [
     "conv2d_backward",
     "conv_transpose2d",
     "conv_transpose2d_backward",
+    "dropout",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout_backward",
     "elu",
     "elu_backward",
     "flatten",

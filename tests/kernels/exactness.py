@@ -1,0 +1,52 @@
+"""One convolution through the compiled kernels of every level, both dtypes, some layout and thread count, at tolerance 0."""
+
+from contextlib import contextmanager
+from unittest import mock
+
+import numpy as np
+from kernels.geometries import layouts
+
+from fastnet import _ext, config, functional, reference
+from fastnet.functional import convolution
+
+
+@contextmanager
+def at_level(level):
+    """The convolution kernels of one instruction-set level, whatever level is in use."""
+    with (
+        mock.patch.object(convolution, "kernels", _ext.load("conv", level)),
+        mock.patch.object(convolution, "depthwise", _ext.load("depthwise", level)),
+    ):
+        yield
+
+
+@contextmanager
+def threads(n):
+    before = config.get_num_threads()
+    config.set_num_threads(n)
+    try:
+        yield
+    finally:
+        config.set_num_threads(before)
+
+
+def compare(geometry, rng, levels):
+    """AssertionError, quoting geometry and level, unless forward and all gradients equal the reference's."""
+    x, w, b, dy = geometry.arrays(rng)
+    y, saved = reference.conv2d(x, w, b, **geometry.options)
+    wanted = dict(zip(("dx", "dw", "db"), reference.conv2d_backward(dy, saved)), forward=y)
+    layout, count = int(rng.integers(3)), int(rng.integers(1, 4))
+    for level in levels:
+        for dtype in (np.float32, np.float64):
+            given = [None if a is None else a.astype(dtype) for a in (x, w, b, dy)]
+            with at_level(level), threads(count):
+                y, saved = functional.conv2d(layouts(given[0])[layout], *given[1:3], **geometry.options)
+                gradients = functional.conv2d_backward(layouts(given[3])[layout], saved)
+            found = dict(zip(("dx", "dw", "db"), gradients), forward=y)
+            for name, array in wanted.items():
+                what = f"conv2d {name}, {level}, {np.dtype(dtype)}, layout {layout}, {count} threads, {geometry}"
+                if array is None:
+                    assert found[name] is None, what
+                else:
+                    assert found[name].dtype == dtype, what
+                    np.testing.assert_array_equal(found[name], array, err_msg=what)

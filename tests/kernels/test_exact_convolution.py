@@ -1,0 +1,34 @@
+"""The convolution kernels at tolerance 0: integers small enough that no sum rounds, on hundreds of random geometries."""
+
+import numpy as np
+import pytest
+from kernels.exactness import compare
+from kernels.geometries import FLAVOURS, random_convolution
+
+from fastnet import _ext
+
+PER_FLAVOUR = 70  # 560 geometries in all; tests/campaign_convolution.py runs as many as you like
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_random_geometries_are_exact_at_every_level_in_both_precisions(flavour):
+    rng = np.random.default_rng(100 + FLAVOURS.index(flavour))
+    for _ in range(PER_FLAVOUR):
+        compare(random_convolution(rng, flavour), rng, _ext.available_levels())
+
+
+def test_the_harness_sees_a_single_wrong_pixel(monkeypatch):
+    """A check that cannot fail proves nothing: one number of y moved by one must be found."""
+    from fastnet import functional
+
+    right = functional.conv2d
+
+    def wrong(*args, **kwargs):
+        y, saved = right(*args, **kwargs)
+        y[-1, -1, -1, -1] += 1
+        return y, saved
+
+    monkeypatch.setattr(functional, "conv2d", wrong)
+    rng = np.random.default_rng(5)
+    with pytest.raises(AssertionError, match="conv2d forward"):
+        compare(random_convolution(rng), rng, _ext.available_levels())
