@@ -1,4 +1,4 @@
-"""Many random convolutions at tolerance 0: python tests/campaign_convolution.py [geometries] [seed].
+"""Many random convolutions at tolerance 0: PYTHONPATH=tests python -m campaign_convolution [geometries] [seed]
 
 Not collected by pytest: 10,000 geometries take some minutes. It stops at the first difference and prints the geometry, the
 level and the arguments that run it again.
