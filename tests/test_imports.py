@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "fastnet"
 GROUND = "_ext errors files"
 ARRAYS = f"{GROUND} memory config"
 ENGINE = f"{ARRAYS} initializers parameters functional layers losses optim"
-TRAINING = f"{ENGINE} regularization models data safetensors checkpoint plot training history callbacks solver"
+TRAINING = f"{ENGINE} regularization models data safetensors checkpoint plot training callbacks solver"
 TOOLS = f"{TRAINING} peaks diagnose search ensemble interop"
 MAY_IMPORT = {
     "_ext": "",
@@ -36,16 +36,16 @@ MAY_IMPORT = {
     "models": f"{ARRAYS} initializers parameters functional layers",
     "data": f"{ARRAYS} functional",
     "plot": f"{ARRAYS} layers",
-    "training": ENGINE,
-    "history": f"{ARRAYS} plot",
-    "callbacks": f"{ARRAYS} checkpoint history plot training",
-    "solver": f"{ENGINE} regularization data safetensors checkpoint plot training history callbacks",
+    "training": f"{ENGINE} plot",
+    "callbacks": f"{ARRAYS} checkpoint plot training",
+    "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
     "diagnose": TRAINING,
     "search": TRAINING,
     "ensemble": TRAINING,
     "interop": TRAINING,
     "cs231n": f"{TRAINING} diagnose",
-    "cli": f"{TOOLS} cs231n",
+    "commands": f"{TOOLS} cs231n",
+    "cli": f"{TOOLS} cs231n commands",
     "__main__": "cli",
 }
 EXTRAS = {"matplotlib", "tqdm", "torch", "PIL", "onnx", "safetensors", "sklearn", "mpi4py", "pandas"}
