@@ -1,0 +1,98 @@
+"""python -m bench: ask the questions of this folder, print and keep the answers."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench._harness import chart, machine, report
+from bench._harness.case import names, questions
+from bench._harness.measure import Plan, ask
+from bench._harness.workers import Pool
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    from fastnet import _ext, config
+
+    available = _ext.available_levels()
+    listed = "\n".join(f"  {name:14} {asks}" for name, asks in questions().items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="How fast fastnet is, and against what. Answers are compared before they are timed; all sides run in turn.",
+        epilog=f"questions:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="few shapes and few pairs: all questions in under a minute")
+    parser.add_argument("--only", metavar="NAMES", help="comma-separated questions (default: all)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON, Markdown and pictures go")
+    parser.add_argument("--level", choices=available, help="highest instruction-set level, for PyTorch too (default: the best)")
+    parser.add_argument("--threads", type=int, help="threads, the same for every side (default: fastnet's)")
+    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument("--seconds", type=float, help="measuring time per side and case (default: 1, quick 0.1)")
+    asked = parser.parse_args(words)
+    asked.only = asked.only.split(",") if asked.only else names()
+    unknown = [name for name in asked.only if name not in names()]
+    if unknown:
+        parser.error(f"no question {unknown[0]!r}; there are {', '.join(names())}")
+    if asked.threads is not None and asked.threads < 1:
+        parser.error(f"--threads must be at least 1, found {asked.threads}")
+    if asked.seconds is not None and not 0 < asked.seconds < math.inf:
+        parser.error(f"--seconds must be positive, found {asked.seconds:g}")
+    asked.threads = asked.threads or config.get_num_threads()
+    highest = asked.level or _ext.level
+    asked.levels = available[: available.index(highest) + 1]
+    asked.best = available[-1]
+    return asked
+
+
+def main(words: list[str] | None = None) -> int:
+    asked = arguments(words)
+    plan = Plan(
+        size="quick" if asked.quick else "full",
+        levels=asked.levels,
+        torch=not asked.no_torch and find_spec("torch") is not None,
+        threads=asked.threads,
+        rounds=3 if asked.quick else 7,
+        seconds=asked.seconds or (0.1 if asked.quick else 1.0),
+        slot=0.01 if asked.quick else 0.04,
+    )
+    started, failed, ends = time.perf_counter(), False, []
+    described = machine.describe(plan.threads, plan.levels)
+    with Pool(plan.threads, plan.levels, asked.best) as pool:
+        if plan.torch:
+            described |= pool.of("torch").do({"do": "torch"})
+        peaks = pool.of(plan.level).do({"do": "peaks"})
+        lines = machine.sentences(described, peaks)
+        print(*lines, sep="\n")
+        for name in asked.only:
+            title = questions()[name]
+            rows = ask(name, plan, pool, peaks, progress)
+            progress("")
+            print(f"\n{title}\n\n{report.aligned(report.grid(rows, plan.level))}")
+            print(*report.troubles(rows), sep="\n")
+            result = report.as_json(name, title, rows, plan, described, peaks)
+            report.write(asked.out, name, result, rows, lines)
+            chart.draw(asked.out / f"{name}.png", title, rows, described)
+            ends.append((name, result["geometric_means"]))
+            failed |= any(row.wrong for row in rows)
+    for name, found in ends:
+        print(f"\n{name}: how many times as fast fastnet at {plan.level} is\n{report.aligned(report.means_grid(found))}")
+    print(f"\n{time.perf_counter() - started:.0f} s; JSON, Markdown and pictures are in {os.path.relpath(asked.out)}")
+    return 1 if failed else 0
+
+
+def progress(line: str) -> None:
+    """Overwrite the line at the bottom of a terminal; say nothing into a file."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""A case, one row of a question's table, and the sides that it is timed on.
+
+A side is one way to compute the case. fastnet's compiled functions, vectorised NumPy and plain loops have the same names and
+signatures, so a case says once what to call (`ours`); what PyTorch calls, it says beside it (`torch`), with the modes to try.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+Size = Literal["toy", "quick", "full"]
+Call = Callable[[], Any]  # what is timed; returns an array, or a tuple of arrays, numbers and None: the answer
+
+LOOPS, NUMPY, TORCH = "loops", "NumPy", "torch"
+FLOAT32_MODES = ("NCHW", "channels-last")
+BFLOAT16_MODES = ("bf16 NCHW", "bf16 channels-last")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: `ours(side)` and `torch(side)` prepare the inputs and return the call to time.
+
+    group and name identify it; means are made over each group, the picture has one bar per group and family where the rows
+    are many. flops and nbytes (memory that must be read and written) are those of one call. Plain loops are timed if
+    `loops`, on a `loops`-th of the batch (see Side.batch), and their time multiplied. Answers may differ by `tolerance`
+    times their root mean square.
+    """
+
+    group: str
+    name: str
+    ours: Callable[[Side], Call]
+    torch: Callable[[TorchSide], Call] | None = None
+    modes: tuple[str, ...] = FLOAT32_MODES
+    flops: float = 0
+    nbytes: float = 0
+    dtype: str = "float32"
+    family: str = ""
+    loops: int = 0
+    numpy: bool = True
+    tolerance: float = 1e-4
+
+    @property
+    def key(self) -> str:
+        return f"{self.group}: {self.name}"
+
+    def columns(self, levels: list[str], torch: bool) -> list[str]:
+        """The sides of this case, slowest kind first; the level that counts is the last of `levels`."""
+        naive = [LOOPS] * bool(self.loops) + [NUMPY] * self.numpy
+        return naive + levels + ([f"{TORCH} {mode}" for mode in self.modes] if torch and self.torch else [])
+
+
+class Side:
+    """Loops, NumPy, or fastnet at the level of this process: `ops` has the operations."""
+
+    def __init__(self, column: str, part: int = 1) -> None:
+        self.column, self.part = column, part
+        self.compiled = column not in (LOOPS, NUMPY)
+        kind = {LOOPS: "fastnet.reference.loops", NUMPY: "fastnet.reference.vectorised"}.get(column, "fastnet.functional")
+        self.ops: ModuleType = importlib.import_module(kind)
+
+    def batch(self, n: int) -> int:
+        """Examples to compute out of n: fewer for plain loops, which take the same time for each."""
+        return max(1, n // self.part)
+
+    def images(self, x: np.ndarray) -> np.ndarray:
+        """x (N, C, H, W) in the memory order of this side: channels-last for fastnet, as it is for the others."""
+        if not self.compiled:
+            return x
+        from fastnet import memory
+
+        y = memory.empty_images(x.shape, x.dtype)
+        np.copyto(y, x)
+        return y
+
+
+class TorchSide:
+    """PyTorch in one mode: "NCHW" or "channels-last", with "bf16" or "compiled" where a question offers them."""
+
+    def __init__(self, column: str) -> None:
+        import torch
+
+        self.column, self.mode, self.torch = column, column.removeprefix(f"{TORCH} "), torch
+        self.channels_last = "channels-last" in self.mode
+        self.bfloat16, self.compiled = "bf16" in self.mode, "compiled" in self.mode
+
+    def images(self, x: np.ndarray) -> Any:
+        """x (N, C, H, W) as a tensor in this mode's memory order and dtype."""
+        order = self.torch.channels_last if self.channels_last else self.torch.contiguous_format
+        return self.tensor(x).to(memory_format=order)
+
+    def tensor(self, x: np.ndarray) -> Any:
+        """x as a tensor in this mode's dtype."""
+        found = self.torch.from_numpy(np.ascontiguousarray(x))
+        return found.to(self.torch.bfloat16) if self.bfloat16 and found.is_floating_point() else found
+
+
+def values(shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> np.ndarray:
+    """Normal numbers, the same ones on every side."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.dtype(dtype).type)
+
+
+def questions() -> dict[str, str]:
+    """Name -> what it asks (the first line of its docstring) of every question in the folder."""
+    return {name: question(name).__doc__.strip().splitlines()[0] for name in names()}  # type: ignore[union-attr]
+
+
+def names() -> list[str]:
+    folder = Path(__file__).parent.parent
+    return sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+
+
+def question(name: str) -> ModuleType:
+    return importlib.import_module(f"bench.{name}")
+
+
+def cases(name: str, size: Size) -> Iterator[Case]:
+    yield from question(name).cases(size)

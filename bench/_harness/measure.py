@@ -1,0 +1,140 @@
+"""Measure a case: prove the answers, then time all sides in turn, A B C A B C, and compare within each round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .case import LOOPS, TORCH, Case, Size, cases
+from .statistics import Spread, disagreement, ratios, spread
+from .workers import Pool
+
+SETTLE = 0.006  # seconds between two sides: a thread pool spins for 4 ms after its last work (measured, libgomp 12)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured and how long. Every compiled and PyTorch side runs at least `rounds` times; beyond that, and for the
+    naive sides, what fits into `seconds` per side."""
+
+    size: Size
+    levels: list[str]
+    torch: bool
+    threads: int
+    rounds: int
+    seconds: float
+    slot: float  # a round of short calls takes this long
+    patience: float = 300  # seconds in which a side must be ready
+
+    @property
+    def level(self) -> str:
+        return self.levels[-1]
+
+
+@dataclass
+class Row:
+    """The measurement of one case: seconds per call of each column, and how many times as fast ours is."""
+
+    case: Case
+    times: dict[str, Spread] = field(default_factory=dict)
+    against: dict[str, Spread] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)  # column -> why it has no time
+    wrong: dict[str, float] = field(default_factory=dict)  # column -> how far its answer is off
+    best_torch: str | None = None  # the fastest float32 mode
+    flops: float | None = None  # per second, at the level that counts
+    share: float | None = None  # of the peak that limits: arithmetic where the case has flops, memory where it has none
+
+
+def measure(question: str, case: Case, plan: Plan, pool: Pool, peaks: dict[str, dict[str, float]]) -> Row:
+    """One row. Wrong answers are not timed."""
+    row = Row(case)
+    part = case.loops if plan.size == "quick" else 1
+    answers: dict[str, Any] = {}
+    columns = case.columns(plan.levels, plan.torch)
+    for column in columns:
+        request = {"do": "open", "question": question, "size": plan.size, "case": case.key, "column": column}
+        reply = pool.of(column).do({**request, "part": part if column == LOOPS else 1}, plan.patience)
+        if "error" in reply:
+            row.absent[column] = reply["error"]
+            continue
+        answers[column] = reply
+    _check(row, answers)
+    times = _rounds({c: a["seconds"] for c, a in answers.items() if c not in row.wrong}, plan, pool)
+    for worker in pool.workers.values():
+        worker.do({"do": "close"})
+    return summarise(row, times, plan.level, peaks)
+
+
+def _check(row: Row, answers: dict[str, Any]) -> None:
+    """Compare every answer with the first whole one: the slowest path is the one most easily read."""
+    whole = {column: a["answer"] for column, a in answers.items() if a["answer"]}
+    wanted = next(iter(whole.values()), [])
+    for column, answer in whole.items():
+        loose = 200 if "bf16" in column else 1  # bfloat16 has 8 significant bits
+        away = disagreement(answer, wanted)
+        if not away <= row.case.tolerance * loose:
+            row.wrong[column] = away
+
+
+def _rounds(first: dict[str, float], plan: Plan, pool: Pool) -> dict[str, list[float]]:
+    """Seconds per call of each column, per round. `first` are the seconds of the first, cold call."""
+
+    def run(column: str, calls: int) -> float:
+        time.sleep(SETTLE)
+        reply = pool.of(column).do({"do": "run", "column": column, "calls": calls})
+        if "error" in reply:
+            raise RuntimeError(f"{column}: {reply['error']}")
+        return float(reply["seconds"])
+
+    # A cold call that takes longer than the whole budget is its own measurement.
+    once = {c: t for c, t in first.items() if t > plan.seconds and not _counts(c, plan)}
+    warm = {column: min(run(column, 1), run(column, 1)) for column in first if column not in once}
+    calls = {column: max(1, round(plan.slot / max(t, 1e-7))) for column, t in warm.items()}
+    wanted = {column: _how_often(column, t * calls[column], plan) for column, t in warm.items()}
+    times: dict[str, list[float]] = {column: [once[column]] if column in once else [] for column in first}
+    for turn in range(max(wanted.values(), default=0)):
+        for column in warm:
+            if turn < wanted[column]:
+                times[column].append(run(column, calls[column]))
+    return times
+
+
+def _counts(column: str, plan: Plan) -> bool:
+    """Whether a column must have its full number of pairs: the level that counts and what it is held against."""
+    return column == plan.level or column.startswith(TORCH)
+
+
+def _how_often(column: str, seconds: float, plan: Plan) -> int:
+    affordable = int(plan.seconds / max(seconds, 1e-7))
+    return min(25, max(plan.rounds, affordable)) if _counts(column, plan) else max(1, min(25, affordable))
+
+
+def summarise(row: Row, times: dict[str, list[float]], level: str, peaks: dict[str, dict[str, float]]) -> Row:
+    """Fill a row from the seconds of each column's rounds."""
+    row.times = {column: spread(t) for column, t in times.items() if t}
+    if level not in row.times:
+        return row
+    row.against = {column: ratios(t, times[level]) for column, t in times.items() if t and column != level}
+    float32 = [column for column in row.times if column.startswith(TORCH) and "bf16" not in column]
+    row.best_torch = min(float32, key=lambda column: row.times[column].median, default=None)
+    peak, seconds = peaks[row.case.dtype], row.times[level].median
+    if row.case.flops:
+        row.flops = row.case.flops / seconds
+        row.share = row.flops / peak["all_threads"]
+    elif row.case.nbytes:
+        row.share = row.case.nbytes / seconds / peak["bandwidth"]
+    return row
+
+
+def ask(
+    question: str, plan: Plan, pool: Pool, peaks: dict[str, dict[str, float]], tell: Callable[[str], None]
+) -> list[Row]:
+    """The rows of a question. `tell` hears which case is being measured."""
+    found = list(cases(question, plan.size))
+    rows = []
+    for i, case in enumerate(found, 1):
+        tell(f"{question} {i}/{len(found)}  {case.key}")
+        rows.append(measure(question, case, plan, pool, peaks))
+    return rows

@@ -1,0 +1,183 @@
+"""The processes that compute: one for the naive sides, one per instruction-set level, one or two for PyTorch.
+
+A level is chosen at import, and two thread pools in one process slow each other (a pool's threads spin for milliseconds after
+their work), so each side has a process, and the sides run strictly in turn. Parent and child speak JSON, a line each way:
+{"do": "open", …} prepares a case and computes its answer, {"do": "run", …} times some calls, {"do": "close"} forgets the case.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from . import machine
+from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases
+from .statistics import disagreement, fingerprint
+
+CLONE = Path(__file__).resolve().parents[2]
+TORCH_LIMITS = {  # the same limit for the other side, when ours is lowered
+    "generic": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
+}
+
+
+class Worker:
+    """The sides of one process. `do` takes a request and returns a reply, or a reply with "error"."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.calls: dict[str, tuple[Call, int]] = {}
+        self.known: dict[tuple[str, str], dict[str, Case]] = {}
+
+    def do(self, request: dict[str, Any], timeout: float = 0) -> dict[str, Any]:
+        request = dict(request)
+        try:
+            return getattr(self, f"_{request.pop('do')}")(**request)
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+
+    def stop(self) -> None:
+        self.calls.clear()
+
+    def _open(self, question: str, size: Any, case: str, column: str, part: int) -> dict[str, Any]:
+        known = self.known.setdefault((question, size), {})
+        known.update({} if known else {c.key: c for c in cases(question, size)})
+        call = self._build(known[case], column, part)
+        start = time.perf_counter()
+        answer = call()
+        seconds = (time.perf_counter() - start) * part
+        found = fingerprint(answer)
+        if part > 1:  # a part of the batch is nobody else's answer: it is compared here
+            away = disagreement(found, fingerprint(self._build(known[case], NUMPY, part)()))
+            if away > known[case].tolerance:
+                return {"error": f"differs from NumPy by {away:.1e}"}
+            found = []
+        self.calls[column] = (call, part)
+        return {"seconds": seconds, "answer": found}
+
+    def _build(self, case: Case, column: str, part: int) -> Call:
+        if not column.startswith(TORCH):
+            import fastnet
+
+            fastnet.config.set_num_threads(self.threads)
+            return case.ours(Side(column, part))
+        import torch
+
+        torch.set_num_threads(self.threads)
+        assert case.torch is not None
+        return case.torch(TorchSide(column))
+
+    def _run(self, column: str, calls: int) -> dict[str, Any]:
+        """Seconds per call, of `calls` calls in a row; where they are short, one call before them wakes the threads."""
+        call, part = self.calls[column]
+        gc.disable()
+        if calls > 1:
+            call()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        seconds = time.perf_counter() - start
+        gc.enable()
+        return {"seconds": seconds / calls * part}
+
+    def _close(self) -> dict[str, Any]:
+        self.calls.clear()
+        gc.collect()
+        return {}
+
+    def _peaks(self) -> dict[str, Any]:
+        return machine.peaks(self.threads)
+
+    def _torch(self) -> dict[str, Any]:
+        return machine.torch(self.threads)
+
+
+class Child:
+    """A Worker in a process of its own, with the same `do`."""
+
+    def __init__(self, threads: int, environment: dict[str, str]) -> None:
+        pools = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench._harness.workers", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=CLONE,
+            env={**os.environ, **pools, **environment},
+        )
+        self.dead = ""
+
+    def do(self, request: dict[str, Any], timeout: float = 600) -> dict[str, Any]:
+        if self.dead:
+            return {"error": self.dead}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        clock = threading.Timer(timeout, self.stop, [f"no answer within {timeout:.0f} s"])
+        clock.start()
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+            reply = self.process.stdout.readline()
+        except (OSError, ValueError):
+            reply = b""
+        finally:
+            clock.cancel()
+        if reply.endswith(b"\n"):
+            return json.loads(reply)
+        self.stop(f"the process ended with status {self.process.wait()}")
+        return {"error": self.dead}
+
+    def stop(self, reason: str = "stopped") -> None:
+        self.dead = self.dead or reason
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class Pool:
+    """The process of each side, started when first asked for. `level` limits PyTorch too when it is not the best one."""
+
+    def __init__(self, threads: int, levels: list[str], best: str) -> None:
+        self.threads, self.level = threads, levels[-1]
+        self.limits = {} if self.level == best else TORCH_LIMITS.get(self.level, {})
+        self.workers: dict[str, Child | Worker] = {}
+
+    def of(self, column: str) -> Child | Worker:
+        name = "naive" if column in (LOOPS, NUMPY) else "torch" if column.startswith(TORCH) else column
+        if "compiled" in column:  # may have to be stopped, alone
+            name = column
+        if name not in self.workers:
+            self.workers[name] = self.start(name)
+        return self.workers[name]
+
+    def start(self, name: str) -> Child | Worker:
+        if name.startswith(TORCH):
+            return Child(self.threads, self.limits)
+        return Child(self.threads, {} if name == "naive" else {"FASTNET_ISA": name})
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers.values():
+            worker.stop()
+
+
+def main() -> None:
+    worker = Worker(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints goes to the terminal, not into the conversation
+    for line in sys.stdin.buffer:
+        answers.write(json.dumps(worker.do(json.loads(line))).encode() + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
