@@ -57,6 +57,13 @@ def cases(size: Size) -> Iterator[Case]:
     for group, back in (("forward", False), ("backward", True)):
         rest = {"modes": ("NCHW",), "dtype": "float64", "loops": PART, "tolerance": 1e-9}
         products = 2 * flops if back else flops
-        yield Case(group, "conv 25 of 3×3, stride 2", partial(conv, n, back), partial(torch_conv, n, back), flops=products, **rest)
+        yield Case(
+            group,
+            "conv 25 of 3×3, stride 2",
+            partial(conv, n, back),
+            partial(torch_conv, n, back),
+            flops=products,
+            **rest,
+        )
         traffic = 8 * n * 3 * 32 * 32 * 5 // 4
         yield Case(group, "max-pool 2×2", partial(pool, n, back), partial(torch_pool, n, back), nbytes=traffic, **rest)

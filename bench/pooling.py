@@ -47,4 +47,11 @@ def cases(size: Size) -> Iterator[Case]:
             nbytes = 4 * n * c * h * w * (1 + 1 / window**2)
             for group, ours in (("forward", forward), ("backward", backward)):
                 theirs = partial(torch_call, op, shape, window, group == "backward")
-                yield Case(group, name, partial(ours, op, shape, window), theirs, nbytes=nbytes, loops=1 if size == "toy" else 0)
+                yield Case(
+                    group,
+                    name,
+                    partial(ours, op, shape, window),
+                    theirs,
+                    nbytes=nbytes,
+                    loops=1 if size == "toy" else 0,
+                )

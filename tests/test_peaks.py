@@ -26,8 +26,8 @@ def test_read_reads_every_number_once(level):
     assert np.all(sums > 0)
 
 
-def test_measured_peaks_are_positive_and_threads_do_not_lower_them_below_half():
-    found = peaks.measure(threads=1, seconds=0.02, megabytes=1)
+def test_measured_peaks_are_positive_and_threads_never_lower_them():
+    found = peaks.measure(threads=2, seconds=0.02, megabytes=1)
     assert found.one_core > 1e8
-    assert found.all_threads > found.one_core / 2  # the same measurement twice, on a machine that may be busy
+    assert found.all_threads >= found.one_core
     assert found.bandwidth > 1e7

@@ -62,7 +62,9 @@ class Side:
     def __init__(self, column: str, part: int = 1) -> None:
         self.column, self.part = column, part
         self.compiled = column not in (LOOPS, NUMPY)
-        kind = {LOOPS: "fastnet.reference.loops", NUMPY: "fastnet.reference.vectorised"}.get(column, "fastnet.functional")
+        kind = {LOOPS: "fastnet.reference.loops", NUMPY: "fastnet.reference.vectorised"}.get(
+            column, "fastnet.functional"
+        )
         self.ops: ModuleType = importlib.import_module(kind)
 
     def batch(self, n: int) -> int:

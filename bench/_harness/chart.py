@@ -11,7 +11,14 @@ from .report import BEST_TORCH, columns, digits
 from .statistics import geometric_mean
 
 MOST_BARS = 14  # groups of bars; more rows than that are put together by family
-COLOURS = {LOOPS: "#9a9a9a", NUMPY: "#c8b273", "generic": "#b9d4ea", "avx2": "#6fa8d6", "avx512": "#1f6fb4", "amx": "#0b3c68"}
+COLOURS = {
+    LOOPS: "#9a9a9a",
+    NUMPY: "#c8b273",
+    "generic": "#b9d4ea",
+    "avx2": "#6fa8d6",
+    "avx512": "#1f6fb4",
+    "amx": "#0b3c68",
+}
 BFLOAT16 = "torch, best bf16 mode"
 
 
@@ -41,7 +48,9 @@ def bars(rows: list[Row]) -> tuple[str, dict[str, dict[str, float]]]:
     crowded = len(rows) > MOST_BARS
     labels: dict[str, list[Row]] = {}
     for row in rows:
-        label = f"{row.case.family or row.case.group} · {row.case.group}" if crowded and row.case.family else row.case.key
+        label = (
+            f"{row.case.family or row.case.group} · {row.case.group}" if crowded and row.case.family else row.case.key
+        )
         labels.setdefault(label, []).append(row)
     found: dict[str, dict[str, float]] = {}
     for label, inside in labels.items():
@@ -83,10 +92,22 @@ def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any]) -> bo
     axes.invert_yaxis()
     axes.set_xlabel(f"times as fast as {one}, which is 1")
     axes.set_title(f"{title}\n", fontsize=11, loc="left")
-    axes.text(0, 1.0, f"{machine['processor']}, {machine['threads']} threads, {machine['date'][:10]}\n", transform=axes.transAxes, fontsize=8)
+    axes.text(
+        0,
+        1.0,
+        f"{machine['processor']}, {machine['threads']} threads, {machine['date'][:10]}\n",
+        transform=axes.transAxes,
+        fontsize=8,
+    )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 if inches < 4 else -0.07), ncols=len(sides), frameon=False, fontsize=8)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12 if inches < 4 else -0.07),
+        ncols=len(sides),
+        frameon=False,
+        fontsize=8,
+    )
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
     return True

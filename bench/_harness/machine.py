@@ -68,7 +68,9 @@ def torch(threads: int) -> dict[str, Any]:
 def sentences(machine: dict[str, Any], peaks: dict[str, dict[str, float]]) -> list[str]:
     """The description, as lines to print."""
     level = machine["level"]
-    peer = f"PyTorch {machine['torch']} with {machine['torch_threads']} threads" if machine.get("torch") else "no PyTorch"
+    peer = (
+        f"PyTorch {machine['torch']} with {machine['torch_threads']} threads" if machine.get("torch") else "no PyTorch"
+    )
     both = ", ".join(
         f"{dtype} {p['one_core'] / 1e9:.0f} GFLOP/s on one core, {p['all_threads'] / 1e9:.0f} on all threads"
         for dtype, p in peaks.items()

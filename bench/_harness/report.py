@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,19 @@ def grid(rows: list[Row], level: str) -> list[list[str]]:
     """The table's cells, headings first."""
     sides = columns(rows)
     torch = any(row.best_torch for row in rows)
-    heads = ["", *(f"{side}" for side in sides), "GFLOP/s", "of peak"]
+    flops = any(row.flops for row in rows)
+    heads = ["", *sides, *(["GFLOP/s", "of peak"] if flops else ["of memory"])]
     naive = [side for side in (LOOPS, NUMPY) if side in sides and side != level]
     heads += [f"× {side}" for side in naive] + ["× best torch"] * torch
     table = [heads]
     for row in rows:
         cells = [row.case.key]
         for side in sides:
-            cells.append(seconds(row.times[side].median) if side in row.times else "wrong" if side in row.wrong else "–")
-        cells.append(f"{row.flops / 1e9:.0f}" if row.flops else "–")
+            cells.append(
+                seconds(row.times[side].median) if side in row.times else "wrong" if side in row.wrong else "–"
+            )
+        if flops:
+            cells.append(digits(row.flops / 1e9) if row.flops else "–")
         cells.append(f"{row.share:.0%}" if row.share else "–")
         cells += [f"{digits(row.against[side].median)}" if side in row.against else "–" for side in naive]
         if torch:
@@ -87,7 +92,9 @@ def means_grid(found: dict[str, dict[str, float]]) -> list[list[str]]:
 def aligned(table: list[list[str]]) -> str:
     """Cells in columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = ["  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))) for row in table]
+    lines = [
+        "  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))) for row in table
+    ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
@@ -107,7 +114,9 @@ def troubles(rows: list[Row]) -> list[str]:
     return [f"{line}  [{key}]" for line, key in said.items()]
 
 
-def as_json(name: str, title: str, rows: list[Row], plan: Plan, machine: dict[str, Any], peaks: dict[str, Any]) -> dict[str, Any]:
+def as_json(
+    name: str, title: str, rows: list[Row], plan: Plan, machine: dict[str, Any], peaks: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "question": name,
@@ -128,7 +137,7 @@ def as_json(name: str, title: str, rows: list[Row], plan: Plan, machine: dict[st
                 "flops_per_second": row.flops,
                 "share_of_peak": row.share,
                 "absent": row.absent,
-                "wrong": row.wrong,
+                "wrong": {side: away if math.isfinite(away) else None for side, away in row.wrong.items()},
             }
             for row in rows
         ],
@@ -150,7 +159,7 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], line
 
 
 LEGEND = (
-    "Times are medians per call. GFLOP/s, the share of the peak (memory bandwidth where there is nothing to multiply) and the "
-    "ratios are those of {level}: “× side” is how many times as fast it is, the median over pairs measured in turn, "
-    "with their quartiles; above 1 fastnet is the faster one."
+    "Times are medians per call. GFLOP/s, the share of the peak (“of memory”: of the bandwidth, above 100 % where all fits "
+    "into the caches) and the ratios are those of {level}: “× side” is how many times as fast it is, the median over pairs "
+    "measured in turn, their quartiles; above 1 fastnet is the faster one."
 )

@@ -65,9 +65,9 @@ class Worker:
 
     def _build(self, case: Case, column: str, part: int) -> Call:
         if not column.startswith(TORCH):
-            import fastnet
+            from fastnet import config
 
-            fastnet.config.set_num_threads(self.threads)
+            config.set_num_threads(self.threads)
             return case.ours(Side(column, part))
         import torch
 
@@ -150,9 +150,10 @@ class Pool:
         self.workers: dict[str, Child | Worker] = {}
 
     def of(self, column: str) -> Child | Worker:
-        name = "naive" if column in (LOOPS, NUMPY) else "torch" if column.startswith(TORCH) else column
-        if "compiled" in column:  # may have to be stopped, alone
-            name = column
+        naive, torch = column in (LOOPS, NUMPY), column.startswith(TORCH)
+        name = (
+            "naive" if naive else TORCH if torch and "compiled" not in column else column
+        )  # may have to be stopped, alone
         if name not in self.workers:
             self.workers[name] = self.start(name)
         return self.workers[name]
