@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bench._harness import Case, Size, values
 from bench._harness.case import BFLOAT16_MODES, FLOAT32_MODES, Call, Side, TorchSide
 
-# (C, F, window, stride, height = width) of every different convolution of a net, all padded by window // 2; the first comes first
+# batch, and (C, F, window, stride, height = width) of every different convolution, the first layer first; padding = window // 2
 NETS = {
     "three_layer_convnet": (100, [(3, 32, 7, 1, 32)]),
     "lenet": (128, [(1, 16, 5, 1, 28), (16, 32, 5, 1, 14)]),

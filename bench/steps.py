@@ -5,10 +5,11 @@ NumPy functions in place of the compiled ones. PyTorch trains the same architect
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -39,19 +40,15 @@ def ours(name: str, shape: tuple[int, int, int], n: int, side: Side) -> Call:
     x, y = batch(shape, n)
     x = side.images(x)
     if side.compiled:
-        update = optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM).step
+        update, path = optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM).step, nullcontext
     else:
-        use(side.ops)
-        states = [(p, {}) for p in net.parameters()]
-
-        def update() -> None:
-            for p, state in states:
-                side.ops.sgd_step(p.data, p.grad, state, lr=LR, momentum=MOMENTUM)
+        update, path = numpy_update(net, side.ops), partial(instead_of_compiled, side.ops)
 
     def step() -> float:
-        value = loss.forward(net.forward(x), y)
-        net.backward(loss.backward(), input_gradient=False)
-        update()
+        with path():
+            value = loss.forward(net.forward(x), y)
+            net.backward(loss.backward(), input_gradient=False)
+            update()
         return value
 
     return third(step)
@@ -63,13 +60,32 @@ def third(step: Call) -> Call:
     return step
 
 
-def use(reference: ModuleType) -> None:
-    """Let the layers and losses of this process call the reference's functions instead of the compiled ones."""
+def numpy_update(net: Any, reference: ModuleType) -> Callable[[], None]:
+    states: list[tuple[Any, dict]] = [(p, {}) for p in net.parameters()]
+
+    def update() -> None:
+        for p, state in states:
+            reference.sgd_step(p.data, p.grad, state, lr=LR, momentum=MOMENTUM)
+
+    return update
+
+
+@contextmanager
+def instead_of_compiled(reference: ModuleType) -> Iterator[None]:
+    """Inside, layers and losses call the reference's functions, which have the names of the compiled ones."""
+    theirs = {name: getattr(reference, name) for name in reference.__all__}
+    before = []
     for name, module in list(sys.modules.items()):
         if name.startswith(("fastnet.layers", "fastnet.losses")):
-            for function in set(vars(module)) & set(reference.__all__):
-                if callable(getattr(reference, function)):
-                    setattr(module, function, getattr(reference, function))
+            found = {function: getattr(module, function) for function in vars(module).keys() & theirs.keys()}
+            before.append((module, {name: f for name, f in found.items() if callable(f)}))
+    try:
+        for module, found in before:
+            vars(module).update({name: theirs[name] for name in found})
+        yield
+    finally:
+        for module, found in before:
+            vars(module).update(found)
 
 
 def torch_call(name: str, shape: tuple[int, int, int], n: int, side: TorchSide) -> Call:

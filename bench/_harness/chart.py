@@ -1,4 +1,4 @@
-"""The picture of a question: how fast each side is, where one of them is 1."""
+"""The picture of a question: how fast each side is, where one of them is 1. A panel per group, bars per row or family."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from .measure import Row
 from .report import BEST_TORCH, columns, digits
 from .statistics import geometric_mean
 
-MOST_BARS = 14  # groups of bars; more rows than that are put together by family
-COLOURS = {
-    LOOPS: "#9a9a9a",
-    NUMPY: "#c8b273",
-    "generic": "#b9d4ea",
-    "avx2": "#6fa8d6",
-    "avx512": "#1f6fb4",
-    "amx": "#0b3c68",
-}
 BFLOAT16 = "torch, best bf16 mode"
+COLOURS = {LOOPS: "#9a9a9a", NUMPY: "#c8b273", "generic": "#b9d4ea", "avx2": "#6fa8d6", "avx512": "#1f6fb4"}
+COLOURS |= {"amx": "#0b3c68", BEST_TORCH: "#d1603d", BFLOAT16: "#e8b49d"}
+GREY = "#777777"
+Panel = dict[str, dict[str, float]]  # label -> side -> times as fast as the side that is 1
 
 
 def baseline(rows: list[Row]) -> str:
-    """The side that is 1: PyTorch where it was measured, else plain loops, else NumPy, else the lowest level."""
+    """The side that is 1: plain loops where they were timed, else PyTorch, else the slowest kind there is."""
     if any(LOOPS in row.times for row in rows):
         return LOOPS
     if any(row.best_torch for row in rows):
@@ -37,27 +32,24 @@ def speeds(row: Row) -> dict[str, float]:
     if row.best_torch:
         found[BEST_TORCH] = 1 / row.times[row.best_torch].median
     half = [1 / t.median for side, t in row.times.items() if "bf16" in side]
-    if half:
-        found[BFLOAT16] = max(half)
-    return found
+    return found | ({BFLOAT16: max(half)} if half else {})
 
 
-def bars(rows: list[Row]) -> tuple[str, dict[str, dict[str, float]]]:
-    """(the side that is 1, label -> side -> how many times as fast as it): geometric means where rows share a family."""
+def panels(rows: list[Row]) -> dict[str, Panel]:
+    """Group -> label -> side -> how many times as fast as the baseline; a family's rows as their geometric mean."""
     one = baseline(rows)
-    crowded = len(rows) > MOST_BARS
-    labels: dict[str, list[Row]] = {}
+    known: dict[str, dict[str, list[dict[str, float]]]] = {}
     for row in rows:
-        label = (
-            f"{row.case.family or row.case.group} · {row.case.group}" if crowded and row.case.family else row.case.key
-        )
-        labels.setdefault(label, []).append(row)
-    found: dict[str, dict[str, float]] = {}
-    for label, inside in labels.items():
-        known = [s for s in map(speeds, inside) if one in s]
-        sides = list(dict.fromkeys(side for s in known for side in s))
-        found[label] = {side: geometric_mean(s[side] / s[one] for s in known if side in s) for side in sides}
-    return one, {label: sides for label, sides in found.items() if sides}
+        found = speeds(row)
+        if one in found:
+            relative = {side: speed / found[one] for side, speed in found.items()}
+            known.setdefault(row.case.group, {}).setdefault(row.case.family or row.case.name, []).append(relative)
+    return {group: {label: _mean(found) for label, found in labels.items()} for group, labels in known.items()}
+
+
+def _mean(found: list[dict[str, float]]) -> dict[str, float]:
+    sides = dict.fromkeys(side for speeds in found for side in speeds)
+    return {side: geometric_mean(speeds[side] for speeds in found if side in speeds) for side in sides}
 
 
 def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any]) -> bool:
@@ -67,47 +59,56 @@ def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any]) -> bo
 
         matplotlib.use("Agg")
         from matplotlib import pyplot
+        from matplotlib.patches import Patch
     except ImportError:
         return False
-    one, found = bars(rows)
-    if not found:
+    one, found = baseline(rows), panels(rows)
+    labels = list(dict.fromkeys(label for panel in found.values() for label in panel))
+    drawn = {side for panel in found.values() for bars in panel.values() for side in bars}
+    sides = [side for side in dict.fromkeys([*columns(rows), BEST_TORCH, BFLOAT16]) if side in drawn and side != one]
+    if not labels or not sides:
         return False
-    sides = [s for s in [*columns(rows), BEST_TORCH, BFLOAT16] if s != one and any(s in b for b in found.values())]
-    height = 0.8 / len(sides)
-    inches = 1.5 + len(found) * (0.2 + 0.19 * len(sides))
-    figure, axes = pyplot.subplots(figsize=(9, inches), layout="constrained")
-    for k, side in enumerate(sides):
-        places = [i + (k - (len(sides) - 1) / 2) * height for i, b in enumerate(found.values()) if side in b]
-        lengths = [b[side] for b in found.values() if side in b]
-        colour = COLOURS.get(side, "#d1603d" if side == BEST_TORCH else "#e8b49d")
-        drawn = axes.barh(places, [v - 1 for v in lengths], height * 0.92, left=1, color=colour, label=side)
-        axes.bar_label(drawn, [f" {digits(v)} " for v in lengths], fontsize=8)
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / 1.25, high * 1.25)
-    axes.xaxis.set_major_formatter(lambda v, _: f"{digits(v)}×")
-    axes.xaxis.set_minor_formatter("")
-    axes.set_yticks(range(len(found)), list(found))
-    axes.invert_yaxis()
-    axes.set_xlabel(f"times as fast as {one}, which is 1")
-    axes.set_title(f"{title}\n", fontsize=11, loc="left")
-    axes.text(
-        0,
-        1.0,
-        f"{machine['processor']}, {machine['threads']} threads, {machine['date'][:10]}\n",
-        transform=axes.transAxes,
-        fontsize=8,
+    height = 1.4 + len(labels) * (0.16 + 0.16 * len(sides))
+    figure, row = pyplot.subplots(
+        1, len(found), figsize=(10, height), layout="constrained", sharex=True, sharey=True, squeeze=False
     )
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.12 if inches < 4 else -0.07),
+    for axes, (group, panel) in zip(row[0], found.items()):
+        axes.set_title(group, fontsize=9)
+        _panel(axes, panel, labels, sides)
+    low, high = row[0][0].get_xlim()
+    stretch = max(high / low, 4) ** 0.12  # room for the figures at the ends
+    row[0][0].set_xlim(low / stretch, high * stretch)
+    figure.suptitle(title, fontsize=11)
+    said = f"times as fast as {one}, which is 1 ({machine['processor']}, {machine['threads']} threads, {machine['date'][:10]})"
+    handles = [Patch(color=COLOURS.get(side, GREY), label=side) for side in sides]
+    figure.legend(
+        handles=handles,
+        title=said,
+        loc="outside lower center",
         ncols=len(sides),
         frameon=False,
         fontsize=8,
+        title_fontsize=8,
     )
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
     return True
+
+
+def _panel(axes: Any, panel: Panel, labels: list[str], sides: list[str]) -> None:
+    """Horizontal bars that start at 1, to the right where a side is faster than the baseline."""
+    thick = 0.84 / len(sides)
+    for k, side in enumerate(sides):
+        here = [(i, panel[label][side]) for i, label in enumerate(labels) if side in panel.get(label, {})]
+        places = [i + (k - (len(sides) - 1) / 2) * thick for i, _ in here]
+        bars = axes.barh(places, [v - 1 for _, v in here], thick * 0.9, left=1, color=COLOURS.get(side, GREY))
+        axes.bar_label(bars, [digits(v) for _, v in here], padding=3, fontsize=7)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda v, _: f"{digits(v)}×")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)

@@ -161,5 +161,5 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], line
 LEGEND = (
     "Times are medians per call. GFLOP/s, the share of the peak (“of memory”: of the bandwidth, above 100 % where all fits "
     "into the caches) and the ratios are those of {level}: “× side” is how many times as fast it is, the median over pairs "
-    "measured in turn, their quartiles; above 1 fastnet is the faster one."
+    "measured in turn, with their quartiles; above 1 fastnet is the faster one."
 )

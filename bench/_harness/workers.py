@@ -119,7 +119,7 @@ class Child:
             return {"error": self.dead}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        clock = threading.Timer(timeout, self.stop, [f"no answer within {timeout:.0f} s"])
+        clock = threading.Timer(timeout, self._kill, [f"no answer within {timeout:g} s"])
         clock.start()
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -131,14 +131,16 @@ class Child:
             clock.cancel()
         if reply.endswith(b"\n"):
             return json.loads(reply)
-        self.stop(f"the process ended with status {self.process.wait()}")
+        self.stop(self.dead or f"the process ended with status {self.process.wait()}")
         return {"error": self.dead}
 
-    def stop(self, reason: str = "stopped") -> None:
+    def _kill(self, reason: str) -> None:
         self.dead = self.dead or reason
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.kill()
+
+    def stop(self, reason: str = "stopped") -> None:
+        self._kill(reason)
+        self.process.communicate()  # what is left in the pipes, and their end
 
 
 class Pool:
