@@ -33,11 +33,12 @@ lint: .venv/ready  ## style and types: ruff, mypy
 build: .venv/ready  ## compile the kernels that changed (in place: an editable installation sees them at once)
 
 annotate: .venv/ready  ## Cython's report on which kernel lines call Python, as HTML in build/cython
-	FASTNET_ANNOTATE=1 $(PY) setup.py -q build_ext --inplace --force
+	rm -rf build/cython
+	FASTNET_ANNOTATE=1 $(PY) setup.py -q build_ext --inplace
 	@find build/cython -name '*.html'
 
-campaign: .venv/ready  ## the long random tests (tests/campaign_*.py)
-	$(PY) -m pytest $(wildcard tests/campaign_*.py tests/*/campaign_*.py)
+campaign: .venv/ready  ## the long random tests (tests/campaign_*.py); minutes
+	@set -e; for each in $(basename $(notdir $(wildcard tests/campaign_*.py))); do PYTHONPATH=tests $(PY) -m $$each; done
 
 torch: .venv/ready  ## PyTorch into .venv: a second oracle for the tests, an opponent for the benchmarks
 	$(PIP) install torch==$(TORCH_VERSION)
