@@ -1,0 +1,447 @@
+"""Max and average pooling of channels-last images.
+
+Every loop that counts runs over the channels of one pixel, which lie side by side, so any window, stride, padding and
+dilation vectorises alike. Results are gathered in small arrays on the stack (BLOCK channels at a time): the compiler knows
+that nothing else points there and needs no run-time checks for overlap. Work is cut by image and row, and each row of the
+output, or of dx, is written by one thread, so there are no partial sums and no races.
+
+Cost of a 2x2 window with stride 2, per output: 16 bytes read, 4 + 1 written, 3 comparisons: memory is the limit.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.string cimport memcpy, memset
+
+from fastnet._ext.types cimport real
+
+cdef enum:
+    BLOCK = 128         # channels worked on at a time: two such arrays are 1 KB of the first-level cache
+    WORTH = 1 << 14     # elements below which starting threads costs more than they save
+
+ctypedef fused index:   # the winner's place in its window: one byte up to 256 places
+    unsigned char
+    int
+
+cdef struct Window:     # kernel, stride, padding, dilation
+    Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
+
+
+cdef Window window_of(tuple geometry):
+    """The struct of ((KH, KW), (SH, SW), (PH, PW), (DH, DW))."""
+    cdef Window g
+    (g.KH, g.KW), (g.SH, g.SW), (g.PH, g.PW), (g.DH, g.DW) = geometry
+    return g
+
+
+cdef inline Py_ssize_t first_tap(Py_ssize_t start, Py_ssize_t dilation) noexcept nogil:
+    """The first tap of a window starting at `start` that is not left of the image."""
+    return 0 if start >= 0 else (dilation - 1 - start) // dilation
+
+
+cdef inline Py_ssize_t end_tap(Py_ssize_t start, Py_ssize_t dilation, Py_ssize_t taps, Py_ssize_t size) noexcept nogil:
+    """One past the last tap that is not right of the image."""
+    if start + (taps - 1) * dilation < size:
+        return taps
+    return (size - start + dilation - 1) // dilation if start < size else 0
+
+
+# --- maximum ----------------------------------------------------------------------------------------------------------
+
+
+cdef inline void challenge(real v, int tap, real *best, int *which) noexcept nogil:
+    """v wins if it is larger: an equal value comes too late, as in np.argmax."""
+    if v > best[0]:
+        best[0] = v
+        which[0] = tap
+
+
+cdef inline bint square(const real *a, const real *b, const real *d, const real *e, int tap, int KW, real *best, int *which,
+                        Py_ssize_t n) noexcept nogil:
+    """The maximum of 2x2 pixels for n channels; True if there may be a NaN (Inf - Inf looks like one)."""
+    cdef int strange = 0
+    cdef real m
+    cdef int k
+    cdef Py_ssize_t c
+    for c in range(n):
+        m = a[c]
+        k = tap
+        challenge(b[c], tap + 1, &m, &k)
+        challenge(d[c], tap + KW, &m, &k)
+        challenge(e[c], tap + KW + 1, &m, &k)
+        best[c] = m
+        which[c] = k
+        m = (a[c] + b[c]) + (d[c] + e[c])
+        strange |= m != m
+    return strange
+
+
+cdef inline bint triple(const real *a, Py_ssize_t step, int tap, real *best, int *which, Py_ssize_t n) noexcept nogil:
+    """Three more pixels for n channels, while the best is in registers; True if there may be a NaN."""
+    cdef int strange = 0
+    cdef real m
+    cdef int k
+    cdef Py_ssize_t c
+    cdef const real *b = a + step
+    cdef const real *d = b + step
+    for c in range(n):
+        m = best[c]
+        k = which[c]
+        challenge(a[c], tap, &m, &k)
+        challenge(b[c], tap + 1, &m, &k)
+        challenge(d[c], tap + 2, &m, &k)
+        best[c] = m
+        which[c] = k
+        m = (a[c] + b[c]) + d[c]
+        strange |= m != m
+    return strange
+
+
+cdef inline void single(const real *a, int tap, real *best, int *which, Py_ssize_t n) noexcept nogil:
+    """One more pixel for n channels: it wins if it is larger, or the first NaN."""
+    cdef real v, m
+    cdef bint wins
+    cdef Py_ssize_t c
+    for c in range(n):
+        v = a[c]
+        m = best[c]
+        wins = (not v <= m) & (m == m)
+        best[c] = v if wins else m
+        which[c] = tap if wins else which[c]
+
+
+cdef inline void max_window(const real *x, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t row_step, Py_ssize_t step, int tap,
+                            int KW, real *best, int *which, Py_ssize_t n) noexcept nogil:
+    """The maximum of rows x cols pixels for n channels; x is the first pixel, which is tap number `tap`.
+
+    First without a thought of NaN, two comparisons fewer per value, then carefully if one may have been there.
+    """
+    cdef bint strange = False
+    cdef Py_ssize_t c, i, j, attempt
+    if rows == 2 and cols == 2 and not square(x, x + step, x + row_step, x + row_step + step, tap, KW, best, which, n):
+        return
+    for attempt in range(2):
+        for c in range(n):  # a window of -inf alone has its maximum in the first place too
+            best[c] = -INFINITY
+            which[c] = tap
+        for i in range(rows):
+            j = 0
+            while not strange and j + 3 <= cols:
+                strange = triple(x + i * row_step + j * step, step, tap + <int>(i * KW + j), best, which, n)
+                j += 3
+            if strange and attempt == 0:
+                break
+            while j < cols:
+                single(x + i * row_step + j * step, tap + <int>(i * KW + j), best, which, n)
+                j += 1
+        if not strange:
+            return
+
+
+cdef inline void put(const real *best, const int *which, real *y, index *winner, Py_ssize_t n) noexcept nogil:
+    """Write what is gathered: bytes convert 16 to 64 at a time, so in one go for the pixels of a BLOCK."""
+    cdef Py_ssize_t c
+    memcpy(y, best, n * sizeof(real))
+    for c in range(n):
+        winner[c] = <index>which[c]
+
+
+cdef void max_row(const real *image, real *y, index *winner, Py_ssize_t oh, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C,
+                  Py_ssize_t OW, Window g) noexcept nogil:
+    """One row of output pixels."""
+    cdef real best[BLOCK]
+    cdef int which[BLOCK]
+    cdef Py_ssize_t h = oh * g.SH - g.PH, h0 = first_tap(h, g.DH), h1 = end_tap(h, g.DH, g.KH, H)
+    cdef Py_ssize_t ow, w, w0, w1, c, n, full = 0, done = 0
+    for ow in range(OW):
+        w = ow * g.SW - g.PW
+        w0, w1 = first_tap(w, g.DW), end_tap(w, g.DW, g.KW, W)
+        if h0 >= h1 or w0 >= w1:  # dilation can step over a small image: nothing but padding, so no pixel wins
+            w1 = w0
+        for c from 0 <= c < C by BLOCK:
+            n = min(C - c, BLOCK)
+            if full + n > BLOCK:
+                put(best, which, y + done, winner + done, full)
+                done, full = done + full, 0
+            max_window(image + ((h + h0 * g.DH) * W + w + w0 * g.DW) * C + c, h1 - h0, w1 - w0, g.DH * W * C, g.DW * C,
+                       <int>(h0 * g.KW + w0) if w0 < w1 else 0, <int>g.KW, best + full, which + full, n)
+            full += n
+    put(best, which, y + done, winner + done, full)
+
+
+def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, ::1] winner, tuple geometry, int threads):
+    """y = the maximum of each window of x, padding left out; winner = its number KW*u + v, the first of equals."""
+    cdef Window g = window_of(geometry)
+    cdef Py_ssize_t N = x.shape[0], H = x.shape[1], W = x.shape[2], C = x.shape[3], OH = y.shape[1], OW = y.shape[2]
+    cdef Py_ssize_t row, size = H * W * C, stride = OW * C
+    if N == 0:
+        return
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef real *values = &y[0, 0, 0, 0]
+    cdef index *winners = &winner[0, 0, 0, 0]
+    for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
+        max_row(source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g)
+
+
+cdef inline Py_ssize_t take(const real *dy, const index *winner, Py_ssize_t at, Py_ssize_t size, real *d, int *k) noexcept nogil:
+    """The next BLOCK of dy and of its winners, widened in one go; returns how many there are."""
+    cdef Py_ssize_t c, n = min(size - at, BLOCK)
+    memcpy(d, dy + at, n * sizeof(real))
+    for c in range(n):
+        k[c] = winner[at + c]
+    return n
+
+
+cdef void unpool_pair(const real *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
+                      Py_ssize_t OW) noexcept nogil:
+    """2x2 windows with stride 2: one row of dy fills two of dx, and zeros the rest of the `rows` that are its own."""
+    cdef real d[BLOCK]
+    cdef int k[BLOCK]
+    cdef Py_ssize_t at, c, n, ow, used, share
+    cdef int i
+    cdef real v
+    cdef real *p
+    for at from 0 <= at < OW * C by BLOCK:
+        n = take(dy, winner, at, OW * C, d, k)
+        used = 0
+        while used < n:
+            ow = (at + used) // C
+            share = min((ow + 1) * C - at, n) - used
+            for i in range(4):
+                p = dx + (i // 2 * W + ow + i % 2) * C + at + used
+                for c in range(share):
+                    v = d[used + c]
+                    p[c] = v if k[used + c] == i else 0
+            used += share
+    if 2 * OW < W:
+        memset(dx + 2 * OW * C, 0, C * sizeof(real))
+        memset(dx + (W + 2 * OW) * C, 0, C * sizeof(real))
+    memset(dx + 2 * W * C, 0, (rows - 2) * W * C * sizeof(real))
+
+
+cdef void unpool_row(const real *dy, const index *winner, real *dx, Py_ssize_t ih, Py_ssize_t first, Py_ssize_t end,
+                     Py_ssize_t W, Py_ssize_t C, Py_ssize_t OW, Window g) noexcept nogil:
+    """One row of dx, from the rows first:end of windows that cover it."""
+    cdef real d[BLOCK]
+    cdef int k[BLOCK]
+    cdef Py_ssize_t at, c, n, oh, ow, u, v, w, w0, used, share
+    cdef int tap
+    cdef real value
+    cdef real *p
+    memset(dx, 0, W * C * sizeof(real))
+    for oh in range(first, end):
+        u = ih + g.PH - oh * g.SH
+        if u % g.DH != 0:
+            continue
+        for at from 0 <= at < OW * C by BLOCK:
+            n = take(dy + oh * OW * C, winner + oh * OW * C, at, OW * C, d, k)
+            used = 0
+            while used < n:
+                ow = (at + used) // C
+                share = min((ow + 1) * C - at, n) - used
+                w = ow * g.SW - g.PW
+                w0 = first_tap(w, g.DW)
+                for v in range(w0, end_tap(w, g.DW, g.KW, W)):
+                    tap = <int>(u // g.DH * g.KW + v)
+                    p = dx + (w + v * g.DW - ow) * C + at + used
+                    for c in range(share):
+                        value = d[used + c]
+                        p[c] += value if k[used + c] == tap else 0
+                used += share
+
+
+def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] winner, real[:, :, :, ::1] dx, tuple geometry,
+                        const Py_ssize_t[:, ::1] covering_rows, int threads):
+    """dx = dy at the winner of each window, 0 elsewhere, added up where windows overlap (in row-major order of windows).
+
+    covering_rows (H, 2): the rows first:end of windows that cover each row of the image.
+    """
+    cdef Window g = window_of(geometry)
+    cdef Py_ssize_t N = dx.shape[0], H = dx.shape[1], W = dx.shape[2], C = dx.shape[3], OH = dy.shape[1], OW = dy.shape[2]
+    cdef Py_ssize_t row, size = H * W * C, stride = OW * C
+    if N == 0:
+        return
+    cdef const real *source = &dy[0, 0, 0, 0]
+    cdef const index *winners = &winner[0, 0, 0, 0]
+    cdef real *out = &dx[0, 0, 0, 0]
+    cdef const Py_ssize_t *above = &covering_rows[0, 0]
+    cdef bint plain = g.KH == 2 and g.KW == 2 and g.SH == 2 and g.SW == 2 and g.PH == 0 and g.PW == 0 and g.DH == 1 and g.DW == 1
+    if plain and 2 * OH <= H <= 2 * OH + 1 and 2 * OW <= W <= 2 * OW + 1:
+        for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
+            unpool_pair(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
+                        2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
+    else:
+        for row in prange(N * H, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
+            unpool_row(source + row // H * OH * stride, winners + row // H * OH * stride, out + row * W * C, row % H,
+                       above[2 * (row % H)], above[2 * (row % H) + 1], W, C, OW, g)
+
+
+# --- average ----------------------------------------------------------------------------------------------------------
+
+
+cdef void add_pixels(const real *x, Py_ssize_t pixels, real *total, Py_ssize_t n, Py_ssize_t C) noexcept nogil:
+    """total += the sum of pixels side by side, four at a time while the total is in registers."""
+    cdef Py_ssize_t c, j = 0
+    cdef const real *a = x
+    cdef const real *b
+    cdef const real *d
+    cdef const real *e
+    while j + 4 <= pixels:
+        b, d, e = a + C, a + 2 * C, a + 3 * C
+        for c in range(n):
+            total[c] += (a[c] + b[c]) + (d[c] + e[c])
+        a, j = a + 4 * C, j + 4
+    if j + 2 <= pixels:
+        b = a + C
+        for c in range(n):
+            total[c] += a[c] + b[c]
+        a, j = a + 2 * C, j + 2
+    if j < pixels:
+        for c in range(n):
+            total[c] += a[c]
+
+
+cdef void average_window(const real *x, Py_ssize_t height, Py_ssize_t width, Py_ssize_t W, Py_ssize_t C, real count, real *y,
+                         Py_ssize_t n) noexcept nogil:
+    """y = the sum of height x width pixels / count for n <= BLOCK channels. The sum is one of row sums: its error grows with
+    height + width, not with their product, which counts for global averages."""
+    cdef real total[BLOCK]
+    cdef real line[BLOCK]
+    cdef Py_ssize_t c, i
+    for c in range(n):
+        total[c] = 0
+    for i in range(height):
+        if width <= 4:
+            add_pixels(x + i * W * C, width, total, n, C)
+            continue
+        for c in range(n):
+            line[c] = 0
+        add_pixels(x + i * W * C, width, line, n, C)
+        for c in range(n):
+            total[c] += line[c]
+    for c in range(n):
+        y[c] = total[c] / count
+
+
+cdef void average_row(const real *image, real *y, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t W, Py_ssize_t C,
+                      Py_ssize_t OW) noexcept nogil:
+    """One row of averages; row and cols hold (start, stop, count) of the windows."""
+    cdef Py_ssize_t ow, c
+    for ow in range(OW):
+        for c from 0 <= c < C by BLOCK:
+            average_window(image + (row[0] * W + cols[3 * ow]) * C + c, row[1] - row[0], cols[3 * ow + 1] - cols[3 * ow], W, C,
+                           <real>(row[2] * cols[3 * ow + 2]), y + ow * C + c, min(C - c, BLOCK))
+
+
+def avg_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[:, ::1] cols,
+               int threads):
+    """y = the sum of each window of x / its count.
+
+    rows (OH, 3) and cols (OW, 3): start and stop of each window within the image, and its share of the count.
+    """
+    cdef Py_ssize_t N = x.shape[0], H = x.shape[1], W = x.shape[2], C = x.shape[3], OH = y.shape[1], OW = y.shape[2], row
+    if N == 0:
+        return
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef real *out = &y[0, 0, 0, 0]
+    cdef const Py_ssize_t *down = &rows[0, 0]
+    cdef const Py_ssize_t *across = &cols[0, 0]
+    for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
+        average_row(source + row // OH * H * W * C, out + row * OW * C, down + 3 * (row % OH), across, W, C, OW)
+
+
+cdef inline void quotients(const real *dy, real *out, real count, Py_ssize_t C) noexcept nogil:
+    """out = dy / count of one pixel."""
+    cdef real q[BLOCK]
+    cdef Py_ssize_t c, c0, n
+    for c0 from 0 <= c0 < C by BLOCK:
+        n = min(C - c0, BLOCK)
+        for c in range(n):
+            q[c] = dy[c0 + c] / count
+        memcpy(out + c0, q, n * sizeof(real))
+
+
+cdef void spread_row(const real *dy, real *dx, Py_ssize_t first, Py_ssize_t end, const Py_ssize_t *row, const Py_ssize_t *cols,
+                     Py_ssize_t W, Py_ssize_t C, Py_ssize_t OW) noexcept nogil:
+    """Windows that do not overlap: one row of dy fills the rows first:end of dx, which are its own."""
+    cdef Py_ssize_t ow, w, h, done = 0
+    cdef real *line = dx + row[0] * W * C
+    for ow in range(OW):
+        w = cols[3 * ow]
+        memset(line + done * C, 0, (w - done) * C * sizeof(real))
+        quotients(dy + ow * C, line + w * C, <real>(row[2] * cols[3 * ow + 2]), C)
+        done = cols[3 * ow + 1]
+        for h in range(w + 1, done):
+            memcpy(line + h * C, line + w * C, C * sizeof(real))
+    memset(line + done * C, 0, (W - done) * C * sizeof(real))
+    for h in range(first, end):
+        if h < row[0] or h >= row[1]:
+            memset(dx + h * W * C, 0, W * C * sizeof(real))
+        elif h > row[0]:
+            memcpy(dx + h * W * C, line, W * C * sizeof(real))
+
+
+cdef void quotient_row(const real *dy, real *out, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t C,
+                       Py_ssize_t OW) noexcept nogil:
+    """out = dy / count of one row of windows."""
+    cdef Py_ssize_t ow
+    for ow in range(OW):
+        quotients(dy + ow * C, out + ow * C, <real>(row[2] * cols[3 * ow + 2]), C)
+
+
+cdef void gather_row(const real *quotient, real *dx, const Py_ssize_t *rows, const Py_ssize_t *cols, Py_ssize_t W,
+                     Py_ssize_t C, Py_ssize_t OW) noexcept nogil:
+    """One row of dx: each pixel adds up the windows rows[0]:rows[1] x cols[iw] that cover it."""
+    cdef real total[BLOCK]
+    cdef Py_ssize_t iw, oh, ow, c, c0, n
+    cdef const real *q
+    for iw in range(W):
+        for c0 from 0 <= c0 < C by BLOCK:
+            n = min(C - c0, BLOCK)
+            for c in range(n):
+                total[c] = 0
+            for oh in range(rows[0], rows[1]):
+                for ow in range(cols[2 * iw], cols[2 * iw + 1]):
+                    q = quotient + (oh * OW + ow) * C + c0
+                    for c in range(n):
+                        total[c] += q[c]
+            memcpy(dx + iw * C + c0, total, n * sizeof(real))
+
+
+def avg_pool2d_backward(const real[:, :, :, ::1] dy, real[:, :, :, ::1] dx, const Py_ssize_t[:, ::1] rows,
+                        const Py_ssize_t[:, ::1] cols, int threads):
+    """dx = dy / count in each window's pixels, 0 elsewhere, for windows that do not overlap: dx is written once."""
+    cdef Py_ssize_t N = dx.shape[0], H = dx.shape[1], W = dx.shape[2], C = dx.shape[3], OH = dy.shape[1], OW = dy.shape[2], row
+    if N == 0:
+        return
+    cdef const real *source = &dy[0, 0, 0, 0]
+    cdef real *out = &dx[0, 0, 0, 0]
+    cdef const Py_ssize_t *down = &rows[0, 0]
+    cdef const Py_ssize_t *across = &cols[0, 0]
+    for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
+        spread_row(source + row * OW * C, out + row // OH * H * W * C, 0 if row % OH == 0 else down[3 * (row % OH)],
+                   H if row % OH == OH - 1 else down[3 * (row % OH) + 3], down + 3 * (row % OH), across, W, C, OW)
+
+
+def avg_pool2d_backward_overlapping(const real[:, :, :, ::1] dy, real[:, :, :, ::1] quotient, real[:, :, :, ::1] dx,
+                                    const Py_ssize_t[:, ::1] rows, const Py_ssize_t[:, ::1] cols,
+                                    const Py_ssize_t[:, ::1] covering_rows, const Py_ssize_t[:, ::1] covering_cols,
+                                    int threads):
+    """dx = the sum of dy / count over the windows that cover each pixel, in row-major order of windows.
+
+    quotient, of dy's shape, is scratch: dividing there costs one division per window, not one per window and pixel.
+    covering_rows (H, 2) and covering_cols (W, 2): the windows first:end that cover each row and column of the image.
+    """
+    cdef Py_ssize_t N = dx.shape[0], H = dx.shape[1], W = dx.shape[2], C = dx.shape[3], OH = dy.shape[1], OW = dy.shape[2], row
+    if N == 0:
+        return
+    cdef const real *source = &dy[0, 0, 0, 0]
+    cdef real *scratch = &quotient[0, 0, 0, 0]
+    cdef real *out = &dx[0, 0, 0, 0]
+    cdef const Py_ssize_t *down = &rows[0, 0]
+    cdef const Py_ssize_t *across = &cols[0, 0]
+    cdef const Py_ssize_t *above = &covering_rows[0, 0]
+    cdef const Py_ssize_t *beside = &covering_cols[0, 0]
+    for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
+        quotient_row(source + row * OW * C, scratch + row * OW * C, down + 3 * (row % OH), across, C, OW)
+    for row in prange(N * H, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
+        gather_row(scratch + row // H * OH * OW * C, out + row * W * C, above + 2 * (row % H), beside, W, C, OW)
