@@ -1,5 +1,6 @@
 """What every operation asks of its arguments, before anything is written."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,15 @@ def integer(op: str, value: Any, name: str, least: int) -> int:
     if value < least:
         raise ValueError(f"{op}: {name} must be at least {least}, found {value}")
     return int(value)
+
+
+def number(op: str, value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite real number between `least` and `most`, as a float."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{op}: {name} must be a number, found {value!r}")
+    if not (math.isfinite(value) and least <= value <= most):
+        raise ValueError(f"{op}: {name} must be a finite number between {least:g} and {most:g}, found {value}")
+    return float(value)
 
 
 def pair(op: str, value: Any, name: str, least: int) -> tuple[int, int]:
