@@ -2,15 +2,48 @@
 
 from .adagrad import AdaGrad
 from .adam import Adam, AdamW
+from .averages import EMA, SWA
+from .lbfgs import LBFGS
+from .limits import MaxNorm, clip_grad_norm, clip_grad_value
+from .plateau import ReduceOnPlateau
 from .rmsprop import RMSProp
 from .rule import Rule
+from .schedules import (
+    Constant,
+    CosineDecay,
+    ExponentialDecay,
+    InverseTimeDecay,
+    OneCycle,
+    PiecewiseLinear,
+    Schedule,
+    StepDecay,
+    Triangular,
+    WarmUp,
+)
 from .sgd import SGD
 
 __all__ = [
+    "EMA",
+    "LBFGS",
     "SGD",
+    "SWA",
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Constant",
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "MaxNorm",
+    "OneCycle",
+    "PiecewiseLinear",
     "RMSProp",
+    "ReduceOnPlateau",
     "Rule",
+    "Schedule",
+    "StepDecay",
+    "Triangular",
+    "WarmUp",
+    "clip_grad_norm",
+    "clip_grad_value",
 ]

@@ -102,8 +102,13 @@ class Rule:
         """State of this rule that is neither a hyperparameter nor an array, for JSON."""
         return {}
 
-    def load_numbers(self, numbers: Mapping[str, Any]) -> None:
-        """Take over what `numbers` gave; its keys have been checked."""
+    def held(self) -> dict[str, Array]:
+        """All state arrays, flat, by name."""
+        return {name: self.array(name) for name in dict.fromkeys([*self.arrays(), *self._arrays])}
+
+    def take(self, op: str, arrays: dict[str, Array], numbers: Mapping[str, Any]) -> None:
+        """Go on with these arrays and numbers, whose names have been checked. An error comes before anything changes."""
+        self._arrays = arrays
 
     def may_hold(self, name: str) -> bool:
         """Whether a state array of this name can belong to this rule, whatever its hyperparameters."""
@@ -114,14 +119,14 @@ class Rule:
         "state": {array name: {parameter name: copy}}}: all but "state" goes through JSON as it is. The arrays have PyTorch's
         names (momentum_buffer, exp_avg, …). ValueError if two parameters have the same name.
         """
-        held = {name: self.array(name) for name in dict.fromkeys([*self.arrays(), *self._arrays])}
         return {
             "rule": type(self).__name__,
             "steps": self.steps,
             "hyperparameters": {name: getattr(self, name) for name in self.hyperparameters},
             "numbers": self.numbers(),
             "state": {
-                name: {p: view.copy() for p, view in self.buffer.views(flat).items()} for name, flat in held.items()
+                name: {p: view.copy() for p, view in self.buffer.views(flat).items()}
+                for name, flat in self.held().items()
             },
         }
 
@@ -141,16 +146,15 @@ class Rule:
             self.__dict__.update(loaded)  # what the arrays must be depends on them
             optional = {name for name in getattr(state["state"], "keys", tuple)() if self.may_hold(name)}
             checks.keys(op, state["state"], set(self.arrays()), optional)
-            arrays = {name: self._loaded(op, name, values) for name, values in state["state"].items()}
-            self.load_numbers(state["numbers"])
+            arrays = {
+                name: load_flat(op, self.buffer, name, values, self.initial(name))
+                for name, values in state["state"].items()
+            }
+            self.take(op, arrays, state["numbers"])
         except BaseException:
             self.__dict__.update(before)
             raise
-        self.steps, self._arrays = steps, arrays
-
-    def _loaded(self, op: str, which: str, values: Mapping[str, Any]) -> Array:
-        """A flat array of {parameter name: values}."""
-        return load_flat(op, self.buffer, which, values, self.initial(which))
+        self.steps = steps
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.hyperparameters)
