@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fastnet.config
 from fastnet import optim
 from fastnet.parameters import Parameter
 
@@ -28,6 +29,17 @@ CASES = [  # rule, its arguments, PyTorch's rule, PyTorch's arguments where they
     ("AdamW", {}, "AdamW", {}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.3, "amsgrad": True}, "AdamW", {}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On a busy machine two threads mostly wait for each other."""
+    before = fastnet.config.get_num_threads(), torch.get_num_threads()
+    fastnet.config.set_num_threads(1)
+    torch.set_num_threads(1)
+    yield
+    fastnet.config.set_num_threads(before[0])
+    torch.set_num_threads(before[1])
 
 
 def pair(dtype, case):
