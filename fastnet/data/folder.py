@@ -38,6 +38,7 @@ def _open(path: Path) -> "Image":
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path}: not a readable {KINDS[path.suffix.lower()]} image: {error}") from error
     if image.width * image.height > MOST_PIXELS:
+        image.close()
         raise FormatError(f"{path}: {image.width} x {image.height} pixels, wanted at most {MOST_PIXELS} in all")
     return image
 
