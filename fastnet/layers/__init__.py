@@ -1,23 +1,42 @@
 """Layers with explicit forward and backward."""
 
+from .activations import ELU, GELU, LeakyReLU, Maxout, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Layer
 from .containers import Residual, Sequential
 from .convolution import Conv2d, ConvTranspose2d
+from .dropout import Dropout, Dropout2d
 from .linear import Linear
+from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .shape import Flatten, Identity, ZeroPad2d
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "ConvTranspose2d",
+    "Dropout",
+    "Dropout2d",
     "Flatten",
+    "GroupNorm",
     "Identity",
     "Layer",
+    "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
+    "Maxout",
+    "PReLU",
+    "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
     "ZeroPad2d",
 ]

@@ -1,0 +1,142 @@
+"""Activation layers: a call of functional each, with the argument that PyTorch gives them."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import functional
+from ..functional import checks
+from ..functional.activations import number
+from ..memory import Array
+from .base import Layer
+
+Forward = Callable[..., tuple[Array, Any]]
+Backward = Callable[[Array, Any], Array]
+
+
+class _Activation(Layer):
+    """What all but PReLU share: y = function(x, **settings)."""
+
+    pair: ClassVar[tuple[Forward, Backward]]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*self.pair[0](x, **self.settings))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        return self.pair[1](dy, self._kept())
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.settings.items())
+
+
+class ReLU(_Activation):
+    """y = max(x, 0).  Nair & Hinton 2010."""
+
+    pair = functional.relu, functional.relu_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class LeakyReLU(_Activation):
+    """y = x if x > 0, else negative_slope * x.  Maas, Hannun & Ng 2013."""
+
+    pair = functional.leaky_relu, functional.leaky_relu_backward
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__(negative_slope=number("LeakyReLU", negative_slope, "negative_slope"))
+
+
+class ELU(_Activation):
+    """y = x if x > 0, else alpha * (exp(x) - 1).  Clevert, Unterthiner & Hochreiter 2016."""
+
+    pair = functional.elu, functional.elu_backward
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__(alpha=number("ELU", alpha, "alpha"))
+
+
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x))."""
+
+    pair = functional.sigmoid, functional.sigmoid_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Tanh(_Activation):
+    """y = tanh(x)."""
+
+    pair = functional.tanh, functional.tanh_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class GELU(_Activation):
+    """y = x * Phi(x), Phi the normal distribution function.  Hendrycks & Gimpel 2016."""
+
+    pair = functional.gelu, functional.gelu_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class SiLU(_Activation):
+    """y = x / (1 + exp(-x)).  Elfwing, Uchibe & Doya 2018."""
+
+    pair = functional.silu, functional.silu_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Softplus(_Activation):
+    """y = log(1 + exp(x)); x itself above 20."""
+
+    pair = functional.softplus, functional.softplus_backward
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Maxout(_Activation):
+    """y[n,f,…] = max over k of x[n, f*pieces+k, …]: C channels become C / pieces.
+
+    x (N, C) or (N, C, H, W).  ValueError if pieces does not divide C.  Goodfellow et al. 2013.
+    """
+
+    pair = functional.maxout, functional.maxout_backward
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__(pieces=checks.integer("Maxout", pieces, "pieces", 1))
+
+
+class PReLU(Layer):
+    """y = x if x > 0, else weight * x, with one learned slope or one per channel.  He et al. 2015 (who do not decay it).
+
+    .weight (num_parameters,), at first `init`.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        super().__init__()
+        self.num_parameters = checks.integer("PReLU", num_parameters, "num_parameters", 1)
+        slope = np.full(num_parameters, number("PReLU", init, "init"), np.float32)
+        self.weight = self.add_parameter("weight", slope, decay=False)
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*functional.prelu(x, self.weight.data))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        dx, da = functional.prelu_backward(dy, self._kept())
+        self._give(self.weight, da, accumulate)
+        return dx
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"

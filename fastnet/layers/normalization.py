@@ -1,0 +1,155 @@
+"""Normalisation layers. Their weights and biases are not decayed."""
+
+from typing import Any
+
+import numpy as np
+
+from ..functional import (
+    batch_norm,
+    batch_norm_backward,
+    checks,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
+from ..functional.normalization import positive
+from ..memory import Array
+from ..parameters import Parameter
+from .base import Layer
+
+
+class _BatchNorm(Layer):
+    ndim: int  # of the input
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
+        super().__init__()
+        op = type(self).__name__
+        self.num_features = checks.integer(op, num_features, "num_features", 1)
+        self.eps = positive(op, eps, "eps")
+        self.momentum = positive(op, momentum, "momentum", 0, 1)
+        self.affine = bool(affine)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        if affine:
+            self.weight = self.add_parameter("weight", np.ones(num_features, np.float32), decay=False)
+            self.bias = self.add_parameter("bias", np.zeros(num_features, np.float32), decay=False)
+        self.add_buffer("running_mean", np.zeros(num_features, np.float32))
+        self.add_buffer("running_var", np.ones(num_features, np.float32))
+        self.add_buffer("num_batches_tracked", np.zeros((), np.int64))
+
+    @property
+    def running_mean(self) -> Array:
+        return self._buffers["running_mean"]
+
+    @property
+    def running_var(self) -> Array:
+        return self._buffers["running_var"]
+
+    @property
+    def num_batches_tracked(self) -> Array:
+        return self._buffers["num_batches_tracked"]
+
+    def forward(self, x: Array) -> Array:
+        op = type(self).__name__
+        x = checks.floats(op, x, self.ndim)
+        if x.shape[1] != self.num_features:
+            raise ValueError(f"{op}: expected {self.num_features} channels, found {x.shape[1]} in x of shape {x.shape}")
+        y, saved = batch_norm(
+            x,
+            None if self.weight is None else self.weight.data,
+            None if self.bias is None else self.bias.data,
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        if self.training and len(x):
+            self.num_batches_tracked[...] += 1
+        return self._keep(y, saved)
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        dx, dgamma, dbeta = batch_norm_backward(dy, self._kept())
+        self._give(self.weight, dgamma, accumulate)
+        self._give(self.bias, dbeta, accumulate)
+        return dx
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+
+
+class BatchNorm2d(_BatchNorm):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias per channel: the batch's statistics in training, the running ones else.
+
+    x (N, num_features, H, W).  .weight, .bias (num_features,) if affine; buffers running_mean, running_var (unbiased) and
+    num_batches_tracked, with running = (1 - momentum) * running + momentum * new, as torch.nn.BatchNorm2d.
+    ValueError for fewer than 2 values per channel in training.  Ioffe & Szegedy 2015.
+    """
+
+    ndim = 4
+
+
+class BatchNorm1d(_BatchNorm):
+    """BatchNorm2d for rows: x (N, num_features)."""
+
+    ndim = 2
+
+
+class LayerNorm(Layer):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, the statistics of each example over the last dimensions.
+
+    x (N, …, *normalized_shape), .weight and .bias of normalized_shape (an integer or a tuple).  Ba, Kiros & Hinton 2016.
+    """
+
+    def __init__(self, normalized_shape: Any, eps: float = 1e-5) -> None:
+        super().__init__()
+        given = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+        self.normalized_shape = tuple(checks.integer("LayerNorm", size, "normalized_shape", 1) for size in given)
+        if not given:
+            raise ValueError("LayerNorm: normalized_shape must name at least one dimension, found ()")
+        self.eps = positive("LayerNorm", eps, "eps")
+        self.weight = self.add_parameter("weight", np.ones(self.normalized_shape, np.float32), decay=False)
+        self.bias = self.add_parameter("bias", np.zeros(self.normalized_shape, np.float32), decay=False)
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*layer_norm(x, self.normalized_shape, self.weight.data, self.bias.data, eps=self.eps))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        dx, dgamma, dbeta = layer_norm_backward(dy, self._kept())
+        self._give(self.weight, dgamma, accumulate)
+        self._give(self.bias, dbeta, accumulate)
+        return dx
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(Layer):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, the statistics of each example over each group of channels.
+
+    x (N, num_channels, H, W) or (N, num_channels), .weight and .bias (num_channels,).
+    ValueError if num_groups does not divide num_channels.  Wu & He 2018.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_groups = checks.integer("GroupNorm", num_groups, "num_groups", 1)
+        self.num_channels = checks.integer("GroupNorm", num_channels, "num_channels", 1)
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_groups {num_groups} does not divide num_channels {num_channels}")
+        self.eps = positive("GroupNorm", eps, "eps")
+        self.weight = self.add_parameter("weight", np.ones(num_channels, np.float32), decay=False)
+        self.bias = self.add_parameter("bias", np.zeros(num_channels, np.float32), decay=False)
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*group_norm(x, self.num_groups, self.weight.data, self.bias.data, eps=self.eps))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        dx, dgamma, dbeta = group_norm_backward(dy, self._kept())
+        self._give(self.weight, dgamma, accumulate)
+        self._give(self.bias, dbeta, accumulate)
+        return dx
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
