@@ -36,6 +36,8 @@ def compare(geometry, rng, levels):
     y, saved = reference.conv2d(x, w, b, **geometry.options)
     wanted = dict(zip(("dx", "dw", "db"), reference.conv2d_backward(dy, saved)), forward=y)
     layout, count = int(rng.integers(3)), int(rng.choice([1, 1, 1, 1, 2, 3]))
+    if 3 < geometry.groups != geometry.F:
+        count = 1  # one kernel call per group: on a busy machine the threads would mostly wait for each other
     for level in levels:
         for dtype in (np.float32, np.float64):
             given = [None if a is None else a.astype(dtype) for a in (x, w, b, dy)]
