@@ -33,13 +33,18 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--quick", action="store_true", help="few shapes and few pairs: all questions in under a minute"
     )
     parser.add_argument("--only", metavar="NAMES", help="comma-separated questions (default: all)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where JSON, Markdown and pictures go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where JSON, Markdown and pictures go (default: bench/results, quick: quick/ in it)",
+    )
     parser.add_argument(
         "--level", choices=available, help="highest instruction-set level, for PyTorch too (default: the best)"
     )
     parser.add_argument("--threads", type=int, help="threads, the same for every side (default: fastnet's)")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
-    parser.add_argument("--seconds", type=float, help="measuring time per side and case (default: 1, quick 0.1)")
+    parser.add_argument("--seconds", type=float, help="measuring time per side and case (default: 0.5, quick 0.1)")
     asked = parser.parse_args(words)
     asked.only = asked.only.split(",") if asked.only else names()
     unknown = [name for name in asked.only if name not in names()]
@@ -49,6 +54,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error(f"--threads must be at least 1, found {asked.threads}")
     if asked.seconds is not None and not 0 < asked.seconds < math.inf:
         parser.error(f"--seconds must be positive, found {asked.seconds:g}")
+    asked.out = asked.out or (RESULTS / "quick" if asked.quick else RESULTS)  # a quick look leaves the record alone
     asked.threads = asked.threads or config.get_num_threads()
     highest = asked.level or _ext.level
     asked.levels = available[: available.index(highest) + 1]
@@ -64,7 +70,7 @@ def main(words: list[str] | None = None) -> int:
         torch=not asked.no_torch and find_spec("torch") is not None,
         threads=asked.threads,
         rounds=3 if asked.quick else 7,
-        seconds=asked.seconds or (0.1 if asked.quick else 1.0),
+        seconds=asked.seconds or (0.1 if asked.quick else 0.5),
         slot=0.01 if asked.quick else 0.04,
     )
     started, failed, ends = time.perf_counter(), False, []

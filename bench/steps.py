@@ -24,7 +24,7 @@ NETS = {  # input (C, H, W), batch, forward and backward work in floating-point 
     "vgg_bn": ((3, 32, 32), 128, 117e9),
     "resnet18": ((3, 32, 32), 64, 213e9),
 }
-CHOSEN = {"toy": ["lenet"], "quick": ["three_layer_convnet", "lenet", "resnet20"], "full": list(NETS)}
+CHOSEN = {"toy": ["lenet", "resnet20"], "quick": ["three_layer_convnet", "lenet", "resnet20"], "full": list(NETS)}
 LR, MOMENTUM = 1e-3, 0.9
 
 

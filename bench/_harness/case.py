@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -105,6 +106,11 @@ class TorchSide:
 
 def values(shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> np.ndarray:
     """Normal numbers, the same ones on every side."""
+    return _values(shape, seed, dtype).copy()
+
+
+@lru_cache(maxsize=3)  # the sides of a process ask for the same arrays one after the other
+def _values(shape: tuple[int, ...], seed: int, dtype: str) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.dtype(dtype).type)
 
 

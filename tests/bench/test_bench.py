@@ -1,0 +1,282 @@
+"""The benchmarks' own arithmetic on known inputs, their processes, and a run of every question on toy sizes."""
+
+import json
+import math
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench._harness import case, chart, measure, report, statistics
+from bench._harness.case import Case
+from bench._harness.measure import Plan, Row
+from bench._harness.statistics import Spread
+from bench._harness.workers import Child, Pool, Worker
+from fastnet import _ext, models
+from fastnet.layers import Conv2d
+
+PEAKS = {dtype: {"one_core": 1e9, "all_threads": 2e9, "bandwidth": 1e10} for dtype in ("float32", "float64")}
+MACHINE = {"processor": "a processor", "threads": 2, "date": "2026-01-02T03:04:05", "level": _ext.level}
+
+
+def plan(torch=False, size="toy"):
+    return Plan(size=size, levels=[_ext.level], torch=torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5)
+
+
+class Here(Pool):
+    """All sides in this process: quick to start, of no use for timing."""
+
+    def __init__(self):
+        super().__init__(1, [_ext.level], _ext.level)
+
+    def start(self, name):
+        return Worker(1)
+
+
+# --- statistics ---------------------------------------------------------------------------------------------------------
+
+
+def test_spread_is_the_median_with_its_quartiles():
+    assert statistics.spread([5, 1, 4, 2, 3]) == Spread(3, 2, 4, 5)
+    assert statistics.spread([7]) == Spread(7, 7, 7, 1)
+
+
+def test_ratios_compare_within_each_round_and_ignore_rounds_of_one_side():
+    # The second round was three times slower for both: the ratio does not see it.
+    assert statistics.ratios([2.0, 6.0, 2.0], [1.0, 3.0, 1.0, 9.0]) == Spread(2, 2, 2, 3)
+
+
+def test_geometric_mean_of_a_ratio_and_its_inverse_is_one():
+    assert statistics.geometric_mean([4, 0.25]) == pytest.approx(1)
+    assert statistics.geometric_mean([2, 8]) == pytest.approx(4)
+    assert math.isnan(statistics.geometric_mean([]))
+
+
+def test_equal_answers_agree_in_any_memory_order():
+    x = np.random.default_rng(0).standard_normal((3, 4, 5, 6))
+    moved = np.asfortranarray(x)
+    assert statistics.disagreement(statistics.fingerprint(moved), statistics.fingerprint(x)) == pytest.approx(
+        0, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("wrong", [np.ones((3, 4)) * 2, np.ones((4, 3)), np.full((3, 4), np.nan)])
+def test_wrong_answers_disagree(wrong):
+    right = statistics.fingerprint(np.ones((3, 4)))
+    assert statistics.disagreement(statistics.fingerprint(wrong), right) >= 1
+
+
+def test_a_part_that_a_side_did_not_compute_is_not_compared_but_a_missing_part_is_noticed():
+    both, one = statistics.fingerprint((np.ones(3), np.ones(2))), statistics.fingerprint((None, np.ones(2)))
+    assert statistics.disagreement(one, both) == 0
+    assert statistics.disagreement(one[1:], both) == math.inf
+
+
+# --- the rounds -----------------------------------------------------------------------------------------------------------
+
+
+def row(times, case_=None):
+    return measure.summarise(Row(case_ or Case("forward", "a case", None, flops=4e8)), times, "avx2", PEAKS)
+
+
+def test_a_row_is_held_against_the_fastest_float32_mode_of_torch():
+    found = row(
+        {"avx2": [0.5, 0.5], "torch NCHW": [2.0, 2.0], "torch channels-last": [1.0, 3.0], "torch bf16 NCHW": [0.1]}
+    )
+    assert found.best_torch == "torch NCHW"  # the median of 1 and 3 is 2 too, and the first of equals counts
+    assert found.against["torch channels-last"].median == 4
+    assert found.flops == pytest.approx(8e8)
+    assert found.share == pytest.approx(0.4)
+
+
+def test_a_case_without_multiplications_is_held_against_the_bandwidth():
+    found = row({"avx2": [0.5]}, Case("forward", "a case", None, nbytes=1e9))
+    assert found.flops is None
+    assert found.share == pytest.approx(0.2)
+
+
+def test_the_level_that_counts_and_torch_run_in_every_round_and_slow_naive_sides_once():
+    asked = []
+
+    class Recorder(Here):
+        def of(self, column):
+            return self
+
+        def do(self, request, timeout=0):
+            asked.append((request["column"], request["calls"]))
+            return {"seconds": 2e-5}
+
+    wanted = {"NumPy": 5.0, _ext.level: 5.0, "torch NCHW": 5.0}
+    times = measure._rounds(wanted, plan(), Recorder())
+    assert times["NumPy"] == [5.0]  # its first call took longer than all that it may have
+    assert len(times[_ext.level]) == len(times["torch NCHW"]) >= 2
+    turns = [column for column, _ in asked[4:]]
+    assert turns == [_ext.level, "torch NCHW"] * (len(turns) // 2)
+
+
+# --- the processes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_child_process_runs_at_the_level_it_was_given_and_says_what_went_wrong():
+    child = Child(1, {"FASTNET_ISA": "generic"})
+    try:
+        request = {"do": "open", "question": "update_rules", "size": "toy", "part": 1}
+        found = next(case.cases("update_rules", "toy")).key
+        reply = child.do({**request, "case": found, "column": "generic"})
+        assert reply["seconds"] > 0
+        assert child.do({"do": "run", "column": "generic", "calls": 2})["seconds"] > 0
+        assert "no such case" in child.do({**request, "case": "no such case", "column": "generic"})["error"]
+    finally:
+        child.stop()
+    assert child.do({"do": "close"}) == {"error": "stopped"}
+
+
+def test_a_child_process_that_takes_too_long_is_stopped():
+    child = Child(1, {})
+    assert "no answer within" in child.do({"do": "peaks"}, timeout=0.01)["error"]
+    assert child.process.poll() is not None
+
+
+# --- every question ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_question_says_what_it_asks_and_has_cases_of_every_size():
+    assert {"batch_norm", "conv", "course", "pooling", "steps", "update_rules"} <= set(case.names())
+    for name, asks in case.questions().items():
+        assert "?" in asks, f"bench/{name}.py: let the first line of the docstring be the question"
+        assert hasattr(case.question(name), "cases"), f"bench/{name}.py: add a function cases(size)"
+        for size in ("toy", "quick", "full"):
+            keys = [c.key for c in case.cases(name, size)]
+            assert keys, f"bench/{name}.py: add a case of size {size!r}"
+            assert len(set(keys)) == len(keys), f"bench/{name}.py: two cases of size {size!r} have the same name"
+
+
+@pytest.mark.parametrize("name", case.names())
+def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
+    with Here() as pool:
+        rows = measure.ask(name, plan(torch=find_spec("torch") is not None), pool, PEAKS, lambda line: None)
+    for r in rows:
+        assert r.absent == {}, r.case.key
+        assert r.wrong == {}, r.case.key
+        assert r.times.keys() == set(r.case.columns([_ext.level], find_spec("torch") is not None)), r.case.key
+    result = report.as_json(name, "a title?", rows, plan(), MACHINE, PEAKS)
+    report.write(tmp_path, name, result, rows, ["a line about the machine"])
+    assert_schema(json.loads((tmp_path / f"{name}.json").read_text()), rows)
+    text = (tmp_path / f"{name}.md").read_text()
+    assert all(r.case.key in text for r in rows)
+    assert _ext.level in text
+
+
+def assert_schema(result, rows):
+    assert result["schema"] == report.SCHEMA
+    assert {"question", "title", "machine", "peaks", "plan", "rows", "geometric_means"} <= result.keys()
+    assert len(result["rows"]) == len(rows)
+    for found in result["rows"]:
+        assert found["seconds"][_ext.level].keys() == {"median", "low", "high", "count"}
+        assert 0 < found["seconds"][_ext.level]["low"] <= found["seconds"][_ext.level]["high"]
+        assert _ext.level not in found["times_as_fast_as"]
+    for means in result["geometric_means"].values():
+        assert all(mean > 0 for mean in means.values())
+
+
+@pytest.mark.parametrize("net", ["three_layer_convnet", "lenet", "vgg_bn", "resnet20", "resnet18"])
+def test_the_convolutions_that_are_timed_are_those_of_the_models(net):
+    (batch, table), (shape, same_batch, _) = case.question("conv").NETS[net], case.question("steps").NETS[net]
+    seen = {}
+    model = models.build(net, shape).eval()
+    for layer in model.modules():
+        if isinstance(layer, Conv2d):
+            watch(layer, seen)
+    model.forward(np.zeros((1, *shape), np.float32))
+    assert set(table) == set(seen), f"bench/conv.py: the convolutions of {net} are {list(seen)}"
+    assert table[0] == next(iter(seen)), "the first layer comes first"
+    assert batch == same_batch
+
+
+def watch(layer, seen):
+    """Note (C, F, window, stride, size) of a convolution's input when it is computed."""
+    forward, geometry = layer.forward, layer.geometry
+
+    def noted(x):
+        assert geometry.padding == (geometry.kernel[0] // 2,) * 2
+        assert x.shape[2] == x.shape[3]
+        seen[layer.in_channels, layer.out_channels, geometry.kernel[0], geometry.stride[0], x.shape[2]] = None
+        return forward(x)
+
+    layer.forward = noted
+
+
+# --- the report -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("t", "text"),
+    [
+        (123.4, "123 s"),
+        (1.234, "1.23 s"),
+        (0.0456, "45.6 ms"),
+        (0.9999e-3, "1 ms"),
+        (7.891e-6, "7.89 µs"),
+        (1e-8, "0.01 µs"),
+    ],
+)
+def test_times_have_three_digits_and_a_unit(t, text):
+    assert report.seconds(t) == text
+
+
+def test_means_are_taken_per_group_and_over_all():
+    rows = []
+    for group, slow in (("forward", 2.0), ("forward", 8.0), ("backward", 1.0)):
+        rows.append(row({"avx2": [1.0, 1.0, 1.0], "torch NCHW": [slow] * 3}, Case(group, f"{slow}", None)))
+    found = report.means(rows)
+    assert found["forward"][report.BEST_TORCH] == pytest.approx(4)
+    assert found["backward"][report.BEST_TORCH] == pytest.approx(1)
+    assert found["all"][report.BEST_TORCH] == pytest.approx(16 ** (1 / 3))
+
+
+def test_a_wrong_answer_is_shown_and_not_timed():
+    found = row({"avx2": [1.0]})
+    found.wrong["NumPy"] = math.inf
+    assert "WRONG ANSWER" in report.troubles([found])[0]
+    json.dumps(report.as_json("conv", "?", [found], plan(), MACHINE, PEAKS), allow_nan=False)
+
+
+def test_a_picture_has_a_panel_per_group_and_the_mean_of_a_family(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [
+        row({"avx2": [1.0], "torch NCHW": [slow]}, Case(group, f"{group} {slow}", None, family="a net"))
+        for group, slow in (("forward", 2.0), ("forward", 8.0), ("backward", 0.5))
+    ]
+    assert chart.baseline(rows) == report.BEST_TORCH
+    assert chart.panels(rows)["forward"] == {"a net": {"avx2": pytest.approx(4), report.BEST_TORCH: pytest.approx(1)}}
+    assert chart.draw(tmp_path / "a.png", "?", rows, MACHINE)
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    assert not chart.draw(tmp_path / "b.png", "?", [Row(rows[0].case)], MACHINE)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--only", "nothing"], "no question 'nothing'"),
+        (["--threads", "0"], "--threads must be at least 1, found 0"),
+        (["--seconds", "nan"], "--seconds must be positive, found nan"),
+        (["--level", "mmx"], "--level"),
+    ],
+)
+def test_bad_arguments_get_one_line_and_status_2(words, complaint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_help_lists_the_questions(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in case.names())
