@@ -1,12 +1,11 @@
 """Training steps: how long does a whole one take, of the five nets?
 
-Forward, loss, backward, SGD with momentum 0.9, on one batch in memory. NumPy's column runs the same layers with the plain
-NumPy functions in place of the compiled ones. PyTorch trains the same architecture from the same weights.
+Forward, loss, backward, SGD with momentum 0.9, on one batch in memory. NumPy and PyTorch train the same architecture from the
+same weights.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from bench._harness import Case, Size, values
 from bench._harness.case import BFLOAT16_MODES, FLOAT32_MODES, Call, Side, TorchSide
-from bench._harness.peer import torch_twin
+from bench._harness.twins import numpy_forward, torch_twin
 
 NETS = {  # input (C, H, W), batch, forward and backward work in floating-point operations
     "three_layer_convnet": ((3, 32, 32), 100, 2.4e9),
@@ -36,19 +35,31 @@ def ours(name: str, shape: tuple[int, int, int], n: int, side: Side) -> Call:
     from fastnet import losses, manual_seed, models, optim
 
     manual_seed(0)
-    net, loss = models.build(name, shape), losses.SoftmaxCrossEntropy()
+    net = models.build(name, shape)
     x, y = batch(shape, n)
+    if not side.compiled:
+        return numpy_step(net, x, y, side.ops)
+    loss, rule = losses.SoftmaxCrossEntropy(), optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM)
     x = side.images(x)
-    if side.compiled:
-        update, path = optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM).step, nullcontext
-    else:
-        update, path = numpy_update(net, side.ops), partial(instead_of_compiled, side.ops)
 
     def step() -> float:
-        with path():
-            value = loss.forward(net.forward(x), y)
-            net.backward(loss.backward(), input_gradient=False)
-            update()
+        value = loss.forward(net.forward(x), y)
+        net.backward(loss.backward(), input_gradient=False)
+        rule.step()
+        return value
+
+    return third(step)
+
+
+def numpy_step(net: Any, x: np.ndarray, y: np.ndarray, reference: ModuleType) -> Call:
+    states: list[tuple[Any, dict]] = [(p, {}) for p in net.parameters()]
+
+    def step() -> float:
+        scores, backward = numpy_forward(net, x, reference)
+        value, saved = reference.softmax_cross_entropy(scores, y)
+        backward(reference.softmax_cross_entropy_backward(1.0, saved))
+        for p, state in states:
+            reference.sgd_step(p.data, p.grad, state, lr=LR, momentum=MOMENTUM)
         return value
 
     return third(step)
@@ -58,34 +69,6 @@ def third(step: Call) -> Call:
     """Two steps first: the loss of the third, which is compared, depends on all gradients and on the rule."""
     step(), step()
     return step
-
-
-def numpy_update(net: Any, reference: ModuleType) -> Callable[[], None]:
-    states: list[tuple[Any, dict]] = [(p, {}) for p in net.parameters()]
-
-    def update() -> None:
-        for p, state in states:
-            reference.sgd_step(p.data, p.grad, state, lr=LR, momentum=MOMENTUM)
-
-    return update
-
-
-@contextmanager
-def instead_of_compiled(reference: ModuleType) -> Iterator[None]:
-    """Inside, layers and losses call the reference's functions, which have the names of the compiled ones."""
-    theirs = {name: getattr(reference, name) for name in reference.__all__}
-    before = []
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("fastnet.layers", "fastnet.losses")):
-            found = {function: getattr(module, function) for function in vars(module).keys() & theirs.keys()}
-            before.append((module, {name: f for name, f in found.items() if callable(f)}))
-    try:
-        for module, found in before:
-            vars(module).update({name: theirs[name] for name in found})
-        yield
-    finally:
-        for module, found in before:
-            vars(module).update(found)
 
 
 def torch_call(name: str, shape: tuple[int, int, int], n: int, side: TorchSide) -> Call:
