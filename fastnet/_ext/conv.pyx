@@ -26,8 +26,9 @@ cdef enum:
     STRIP = 512 << 10       # bytes of padded source in a task: with its output it fits a 2 MB second-level cache
     PANEL = 24 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
     PARTIALS = 4 << 20      # bytes of partial weight gradients
+    SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
-    PIXELS = 192            # pixels of dy that stay in the first-level cache while the weight tiles go by
+    PIXELS = 96            # pixels of dy that stay in the first-level cache while the weight tiles go by
 
 
 # A strip: `images` times `rows` times `columns` pixels of `channels` numbers, source rows and columns from (-lead) on.
@@ -273,8 +274,9 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
         block_rows = ceil_div(rows, ceil_div(rows, block_rows))
     else:
         block_images = least(most(1, PIXELS // (rows * columns)), most(1, STRIP // most(1, bytes)))
-    cdef Py_ssize_t parts = most(1, least(least(ceil_div(images, block_images), TASKS), PARTIALS // most(1, partial * sizeof(real))))
-    cdef Py_ssize_t chunks = least(panels, ceil_div(TASKS, parts)), task, part
+    cdef Py_ssize_t parts = least(images * rows * columns // SUMMED, PARTIALS // most(1, partial * sizeof(real)))
+    parts = most(1, least(parts, least(images, TASKS)))
+    cdef Py_ssize_t chunks = least(panels, ceil_div(TASKS, parts)), task
     strip.rows = (block_rows - 1) * step[0] + span[0]
     strip.images = block_images
     cdef Py_ssize_t strip_size = 0 if direct else block_images * strip.rows * strip.columns * channels
@@ -304,14 +306,13 @@ cdef void gradient_part(const real[:, :, :, ::1] x, Py_ssize_t channel, const Py
     """The sums of images [image_from, image_to) for some panels, block by block of pixels."""
     cdef Py_ssize_t vectors = ceil_div(filters, width), depth = segment.shape[0] * length
     cdef Py_ssize_t rows = dy.shape[1], columns = dy.shape[2], image, row, panel, n, i, l, s, k, r, lines, group, many, block, blocks_across
-    cdef Py_ssize_t images, tall, first, vecs, size, valid, tiles, image_size, row_size, pixel_size, dy_step
+    cdef Py_ssize_t images, tall, first, vecs, size, valid, tiles, image_size, row_size, pixel_size
     cdef Py_ssize_t *x_line = <Py_ssize_t *>scratch
     cdef Py_ssize_t *dy_line = x_line + block_images * block_rows
     cdef Py_ssize_t *packed_line = dy_line + block_images * block_rows
     cdef real *packed = <real *>(packed_line + block_images * block_rows)
     cdef real *padded = packed + block_images * block_rows * columns * TILE_VECS * width
     cdef const real *source
-    cdef const real *gradient
     cdef const real *base = &dy[0, 0, 0, filter]
     first = panel_start(vectors, panel_from) * width * depth
     memset(sums + first, 0, (panel_start(vectors, panel_to) * width * depth - first) * sizeof(real))
@@ -343,14 +344,7 @@ cdef void gradient_part(const real[:, :, :, ::1] x, Py_ssize_t channel, const Py
             vecs = panel_start(vectors, panel + 1) - first
             size, first = vecs * width, first * width
             valid = least(size, filters - first)
-            gradient, dy_step = base + first, dy.shape[3]
-            if valid < size:            # a whole vector would read past the last filter
-                for l in range(lines):
-                    for k in range(columns):
-                        memcpy(packed + (l * columns + k) * size, base + first + dy_line[l] + k * dy_step, valid * sizeof(real))
-                        memset(packed + (l * columns + k) * size + valid, 0, (size - valid) * sizeof(real))
-                    packed_line[l] = l * columns * size
-                gradient, dy_step = packed, size
+            pack_panel(base + first, dy_line, dy.shape[3], lines, columns, valid, size, packed, packed_line)
             tiles = ceil_div(length, tile_rows[vecs])
             for group in range(ceil_div(lines, many)):
                 for s in range(segment.shape[0]):
@@ -358,30 +352,47 @@ cdef void gradient_part(const real[:, :, :, ::1] x, Py_ssize_t channel, const Py
                         r = k * length // tiles
                         tile_weights((k + 1) * length // tiles - r, vecs,
                                      source + segment[s, 0] * row_size + segment[s, 1] * pixel_size + r, x_line + group * many,
-                                     step[1] * pixel_size, gradient,
-                                     (packed_line if valid < size else dy_line) + group * many, dy_step,
+                                     step[1] * pixel_size, packed, packed_line + group * many, size,
                                      least(many, lines - group * many), columns,
                                      sums + first * depth + (s * length + r) * size)
 
 
-cdef void add_partials(const real *partials, Py_ssize_t partial, Py_ssize_t parts, Py_ssize_t panel, Py_ssize_t channel,
+cdef void pack_panel(const real *dy, const Py_ssize_t *line, Py_ssize_t step, Py_ssize_t lines, Py_ssize_t columns,
+                     Py_ssize_t valid, Py_ssize_t size, real *out, Py_ssize_t *out_line) noexcept nogil:
+    """One panel of dy, pixel by pixel without gaps: at its own stride it would fall on few sets of the first-level cache."""
+    cdef Py_ssize_t l, k, v
+    cdef const real *pixel
+    for l in range(lines):
+        out_line[l] = l * columns * size
+        for k in range(columns):
+            pixel = dy + line[l] + k * step
+            for v in range(valid):
+                out[v] = pixel[v]
+            for v in range(valid, size):
+                out[v] = 0
+            out += size
+
+
+cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssize_t panel, Py_ssize_t channel,
                        Py_ssize_t vectors, Py_ssize_t width, Py_ssize_t filters, Py_ssize_t channels,
                        const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t taps,
                        real[:, :, :, ::1] dw) noexcept nogil:
-    """dw of one panel and up to 16 channels: the partials' sum, transposed inside the first cache."""
+    """dw of one panel and up to 16 channels: the partials are added into the first, which is transposed in the first cache."""
     cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
-    cdef Py_ssize_t lane, c, t, p
-    cdef const real *from_
-    cdef real total
-    partials += start * taps * channels
+    cdef Py_ssize_t lane, c, t, p, k, count = least(16, channels - channel) * size
+    cdef real *total
+    cdef real *more
+    sums += start * taps * channels + channel * size
+    for t in range(taps):
+        total = sums + t * channels * size
+        for p in range(1, parts):
+            more = total + p * partial
+            for k in range(count):
+                total[k] += more[k]
     for lane in range(least(size, filters - start)):
-        for c in range(channel, least(channel + 16, channels)):
+        for c in range(least(16, channels - channel)):
             for t in range(taps):
-                from_ = partials + (t * channels + c) * size + lane
-                total = from_[0]
-                for p in range(1, parts):
-                    total += from_[p * partial]
-                dw[start + lane, c, tap_row[t], tap_column[t]] = total
+                dw[start + lane, channel + c, tap_row[t], tap_column[t]] = sums[(t * channels + c) * size + lane]
 
 
 def bias_gradient(const real[:, :, :, ::1] dy, real[::1] db, int threads):

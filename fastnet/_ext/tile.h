@@ -36,9 +36,11 @@ static const int tile_rows[TILE_VECS + 1] = {0, 8, 4};
 #if defined(__GNUC__)
 #define TILE_INLINE static inline __attribute__((always_inline))
 #define TILE_UNROLL _Pragma("GCC unroll 16")
+#define TILE_PREFETCH(place) __builtin_prefetch(place, 1)
 #else
 #define TILE_INLINE static inline
 #define TILE_UNROLL
+#define TILE_PREFETCH(place)
 #endif
 
 #define REAL float
@@ -72,6 +74,8 @@ enum { NAME(tile_width) = WIDTH }; /* numbers in a vector */
 TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
                               ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
     VEC sum[TILE_PIXELS][TILE_VECS];
+    if (start) TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(out[i] + v * WIDTH); /* written when the sums are done */
     TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
         TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] = *(const VEC *)((start ? start : out[i]) + v * WIDTH);
     for (ptrdiff_t s = 0; s < segments; s++) {
