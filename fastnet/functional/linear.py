@@ -17,9 +17,9 @@ class LinearSaved(NamedTuple):
 
 
 def _row(x: Array) -> Array:
-    """Rows (N, C) as the pixels of one image (1, 1, N, C)."""
+    """Rows (N, C) as images (N, 1, 1, C) of one pixel."""
     rows = x if x.flags.c_contiguous and x.flags.aligned else memory.copy(x)
-    return rows.reshape(1, 1, *x.shape)
+    return rows.reshape(x.shape[0], 1, 1, x.shape[1])
 
 
 def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSaved]:
@@ -35,9 +35,9 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSav
     if b is not None:
         b = checks.parameter("linear", b, "b", (w.shape[0],), x.dtype)
     rows = _row(x)
-    y = memory.empty((1, 1, x.shape[0], w.shape[0]), x.dtype)
+    y = memory.empty((x.shape[0], 1, 1, w.shape[0]), x.dtype)
     _correlate(rows, w[:, :, None, None], b, y, POINT, scatter=False)
-    return y[0, 0], LinearSaved(rows, w, b is not None)
+    return y[:, 0, 0], LinearSaved(rows, w, b is not None)
 
 
 def linear_backward(
@@ -48,10 +48,10 @@ def linear_backward(
     dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C), db (F,) or None.
     """
     x, w, bias = saved
-    rows = _row(checks.gradient("linear_backward", dy, (x.shape[2], w.shape[0]), x.dtype))
+    rows = _row(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
     dx = None
     if input_gradient:
         dx = memory.empty(x.shape, x.dtype)
         _correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
-        dx = dx[0, 0]
+        dx = dx[:, 0, 0]
     return dx, _weights(x, rows, POINT)[:, :, 0, 0], bias_gradient(rows) if bias else None
