@@ -4,10 +4,10 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy
 
 from fastnet._ext.types cimport real
+from fastnet._ext.work cimport WORTH
 
 cdef enum:
-    TILE = 16           # 16 x 16 floats: both sides of a tile are 16 cache lines
-    WORTH = 1 << 14     # elements below which starting threads costs more than they save
+    TILE = 16   # 16 x 16 floats: both sides of a tile are 16 cache lines
 
 
 cdef void copy_row(const char *src, char *dst, Py_ssize_t pixels, Py_ssize_t nbytes, Py_ssize_t src_step,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, memory
-from .._ext import pool as kernels
+from .._ext import avg_pool, max_pool
 from ..memory import Array
 from . import checks
 
@@ -128,7 +128,7 @@ def _covering_windows(size: int, count: int, kernel: int, stride: int, padding: 
     return _covering(start, start + (kernel - 1) * dilation + 1, size)
 
 
-def max_pool(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
+def max_pool_in(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
     """max_pool2d with a window that is checked already: what the layer calls."""
     image = checks.images(window.op, x)
     n, h, w, c = image.shape
@@ -136,7 +136,7 @@ def max_pool(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolS
     y = memory.empty((n, *size, c), image.dtype)
     places = window.kernel[0] * window.kernel[1]
     winner = memory.empty(y.shape, np.uint8 if places <= 256 else np.intc)
-    kernels.max_pool2d(image, y, winner, window[1:], config.get_num_threads())
+    max_pool.max_pool2d(image, y, winner, window[1:], config.get_num_threads())
     return y.transpose(0, 3, 1, 2), MaxPoolSaved(winner, (n, c, h, w), (n, c, *size), image.dtype, window)
 
 
@@ -149,7 +149,7 @@ def max_pool2d(
     NaN, is the winner that gets the gradient, in the window's row-major order, as in np.argmax.  ceil_mode: a last window
     that sticks out counts too.  ValueError if no window fits, or the padding is more than half the window.
     """
-    return max_pool(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    return max_pool_in(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
 
 
 def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
@@ -161,19 +161,19 @@ def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
     dy = memory.channels_last(checks.gradient(f"{window.op} backward", dy, y_shape, dtype))
     dx = memory.empty_images(x_shape, dtype)
     rows = _covering_windows(x_shape[2], y_shape[2], *(pair[0] for pair in window[1:]))
-    kernels.max_pool2d_backward(dy, winner, dx.transpose(0, 2, 3, 1), window[1:], rows, config.get_num_threads())
+    max_pool.max_pool2d_backward(dy, winner, dx.transpose(0, 2, 3, 1), window[1:], rows, config.get_num_threads())
     return dx
 
 
 def _average(op: str, image: Array, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
     n, h, w, c = image.shape
     y = memory.empty((n, len(rows.spans), len(cols.spans), c), image.dtype)
-    kernels.avg_pool2d(image, y, rows.spans, cols.spans, config.get_num_threads())
+    avg_pool.avg_pool2d(image, y, rows.spans, cols.spans, config.get_num_threads())
     y = y.transpose(0, 3, 1, 2)
     return y, AvgPoolSaved(rows, cols, (n, c, h, w), y.shape, image.dtype, op)
 
 
-def avg_pool(x: Array, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[Array, AvgPoolSaved]:
+def avg_pool_in(x: Array, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[Array, AvgPoolSaved]:
     """avg_pool2d with a window that is checked already: what the layer calls."""
     image = checks.images(window.op, x)
     size = output_size(window, image.shape[1:3], ceil_mode)
@@ -201,7 +201,7 @@ def avg_pool2d(
     ceil_mode lets stick out behind the padding; with count_include_pad=False it is the number of real pixels.
     ValueError if no window fits, or the padding is more than half the window.
     """
-    return avg_pool(x, window_of("avg_pool2d", kernel_size, stride, padding), ceil_mode, count_include_pad)
+    return avg_pool_in(x, window_of("avg_pool2d", kernel_size, stride, padding), ceil_mode, count_include_pad)
 
 
 def avg_pool2d_backward(dy: Array, saved: AvgPoolSaved) -> Array:
@@ -214,9 +214,9 @@ def avg_pool2d_backward(dy: Array, saved: AvgPoolSaved) -> Array:
     dx = memory.empty_images(x_shape, dtype)
     out, threads = dx.transpose(0, 2, 3, 1), config.get_num_threads()
     if rows.disjoint and cols.disjoint:
-        kernels.avg_pool2d_backward(dy, out, rows.spans, cols.spans, threads)
+        avg_pool.avg_pool2d_backward(dy, out, rows.spans, cols.spans, threads)
     else:
-        kernels.avg_pool2d_backward_overlapping(
+        avg_pool.avg_pool2d_backward_overlapping(
             dy, memory.empty(dy.shape, dtype), out, rows.spans, cols.spans, rows.covering, cols.covering, threads
         )
     return dx
@@ -231,7 +231,7 @@ def bins_of(op: str, output_size: Any) -> tuple[int | None, int | None]:
     return (None if both[0] is None else known[0]), (None if both[1] is None else known[1])
 
 
-def adaptive_avg_pool(op: str, x: Array, bins: tuple[int | None, int | None]) -> tuple[Array, AvgPoolSaved]:
+def adaptive_avg_pool_in(op: str, x: Array, bins: tuple[int | None, int | None]) -> tuple[Array, AvgPoolSaved]:
     """adaptive_avg_pool2d with bins that are checked already: what the layer calls."""
     image = checks.images(op, x)
     rows, cols = (_bins(size, count or size) for size, count in zip(image.shape[1:3], bins))
@@ -244,7 +244,7 @@ def adaptive_avg_pool2d(x: Array, output_size: Any) -> tuple[Array, AvgPoolSaved
     x (N, C, H, W)  ->  y (N, C, OH, OW), saved.  output_size: OH and OW, an integer or a pair; None keeps the input's.  1 is
     global average pooling (Lin, Chen & Yan 2013, "Network in network", section 3.2).
     """
-    return adaptive_avg_pool("adaptive_avg_pool2d", x, bins_of("adaptive_avg_pool2d", output_size))
+    return adaptive_avg_pool_in("adaptive_avg_pool2d", x, bins_of("adaptive_avg_pool2d", output_size))
 
 
 def adaptive_avg_pool2d_backward(dy: Array, saved: AvgPoolSaved) -> Array:

@@ -23,7 +23,7 @@ class MaxPool2d(Layer):
         self.ceil_mode = bool(ceil_mode)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.max_pool(x, self.window, self.ceil_mode))
+        return self._keep(*pooling.max_pool_in(x, self.window, self.ceil_mode))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return max_pool2d_backward(dy, self._kept())
@@ -55,7 +55,7 @@ class AvgPool2d(Layer):
         self.count_include_pad = bool(count_include_pad)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.avg_pool(x, self.window, self.ceil_mode, self.count_include_pad))
+        return self._keep(*pooling.avg_pool_in(x, self.window, self.ceil_mode, self.count_include_pad))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return avg_pool2d_backward(dy, self._kept())
@@ -78,7 +78,7 @@ class AdaptiveAvgPool2d(Layer):
         self.output_size = pooling.bins_of("AdaptiveAvgPool2d", output_size)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.adaptive_avg_pool("AdaptiveAvgPool2d", x, self.output_size))
+        return self._keep(*pooling.adaptive_avg_pool_in("AdaptiveAvgPool2d", x, self.output_size))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return adaptive_avg_pool2d_backward(dy, self._kept())

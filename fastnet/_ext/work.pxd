@@ -1,0 +1,5 @@
+"""How work is cut."""
+
+cdef enum:
+    BLOCK = 128         # numbers gathered on the stack at a time: two such arrays are 1 KB of the first-level cache
+    WORTH = 1 << 14     # numbers below which starting threads costs more than they save
