@@ -27,13 +27,13 @@ def window_size(
     sizes = []
     for n, k, s, p, d in zip(pair(size), pair(kernel), pair(stride), pair(padding), pair(dilation)):
         room = n + 2 * p - d * (k - 1) - 1
-        if room < 0:
+        count = room // s + 1
+        if ceil_mode and room % s and count * s < n + p:
+            count += 1  # even where the window is larger than the padded input, as in PyTorch
+        if count < 1:
             raise ValueError(
                 f"{op}: a window that reaches over {d * (k - 1) + 1} is larger than the padded input of {n + 2 * p}"
             )
-        count = room // s + 1
-        if ceil_mode and room % s and count * s < n + p:
-            count += 1
         sizes.append(count)
     return sizes[0], sizes[1]
 
