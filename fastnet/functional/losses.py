@@ -128,8 +128,9 @@ def multiclass_svm_backward(dvalue: float, saved: SvmSaved) -> Array:
 def binary_cross_entropy_with_logits(scores: Array, y: Array) -> tuple[float, SigmoidSaved]:
     """value = mean of - y log s(x) - (1 - y) log(1 - s(x)) over all scores x, with s the sigmoid.
 
-    scores and y of one shape, y in [0, 1]  ->  value, saved.  Computed as max(x, 0) - x y + log(1 + exp(-|x|)), which does
-    not overflow.  ValueError for an empty batch, another shape of y, or a y outside [0, 1].
+    scores and y of one shape, y in [0, 1]  ->  value, saved.  Computed as |x| times the target's share of the other side,
+    plus log(1 + exp(-|x|)): nothing overflows and nothing cancels.  ValueError for an empty batch, another shape of y, or a
+    y outside [0, 1].
     """
     scores, y = _regression("binary_cross_entropy_with_logits", scores, y)
     good = (y >= 0) & (y <= 1)
@@ -139,7 +140,8 @@ def binary_cross_entropy_with_logits(scores: Array, y: Array) -> tuple[float, Si
             f"binary_cross_entropy_with_logits: y must be in [0, 1], found {y[place]} at {tuple(map(int, place))}"
         )
     with np.errstate(invalid="ignore"):  # Inf * 0 is NaN here as in PyTorch
-        terms = np.maximum(scores, 0) - scores * y + np.log1p(np.exp(-np.abs(scores)))
+        size = np.abs(scores)
+        terms = np.where(scores < 0, y, 1 - y) * size + np.log1p(np.exp(-size))
     return _mean(terms, scores.size), SigmoidSaved(scores, y)
 
 
