@@ -1,7 +1,42 @@
 """A convolutional-network engine for CPUs: explicit forward and backward, hot loops in Cython."""
 
+from . import callbacks, data, functional, layers, losses, models, optim, plot, regularization
+from .callbacks import Callback
 from .checkpoint import Checkpoint, load, save
+from .config import (
+    get_float32_matmul_precision,
+    get_num_threads,
+    precision,
+    set_float32_matmul_precision,
+    set_num_threads,
+)
 from .errors import FormatError
 from .initializers import manual_seed
+from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
+from .layers import __all__ as _layers
+from .solver import Solver
 
-__all__ = ["Checkpoint", "FormatError", "load", "manual_seed", "save"]
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "FormatError",
+    "Solver",
+    "callbacks",
+    "data",
+    "functional",
+    "get_float32_matmul_precision",
+    "get_num_threads",
+    "layers",
+    "load",
+    "losses",
+    "manual_seed",
+    "models",
+    "optim",
+    "plot",
+    "precision",
+    "regularization",
+    "save",
+    "set_float32_matmul_precision",
+    "set_num_threads",
+]
+__all__ += _layers

@@ -113,6 +113,7 @@ class Checkpoint:
     every_epochs    after every so many epochs (None: never), and always after the last
     every_steps     after every so many steps as well (None: never)
     keep            with a pattern: only the latest so many files (None: all of them)
+    about           JSON values to keep in the file beside the state (which model, which data)
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Checkpoint:
         every_epochs: int | None = 1,
         every_steps: int | None = None,
         keep: int | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.name = os.path.split(os.fspath(path))
         for name, value in (("every_epochs", every_epochs), ("every_steps", every_steps), ("keep", keep)):
@@ -132,6 +134,7 @@ class Checkpoint:
                 f"Checkpoint: keep={keep} needs {{epoch}} or {{step}} in the file's name, found {self.name!r}"
             )
         self.every_epochs, self.every_steps, self.keep = every_epochs, every_steps, keep
+        self.about = dict(about or {})
         self.written: list[str] = []
 
     def due(self, step: int, epoch_done: int | None) -> bool:
@@ -144,7 +147,7 @@ class Checkpoint:
         """Save under the name for this step and epoch, then remove what is older than the latest `keep`; the path."""
         os.makedirs(self.folder or ".", exist_ok=True)
         path = os.path.join(self.folder, self.name.format(step=step, epoch=epoch) if self.pattern else self.name)
-        save(state, path, settings)
+        save(state, path, {"about": self.about, **settings})
         self.written = [*(old for old in self.written if old != path), path]
         if self.pattern and self.keep is not None:
             while len(self.written) > self.keep:

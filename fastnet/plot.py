@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .history import History
+    from .training.history import History
 
 __all__ = ["confusion", "curves", "filters", "images"]
 
@@ -59,20 +59,22 @@ def curves(history: History | Mapping[str, Sequence[float]], path: Path = None) 
 
     history is a History or what its to_dict() gives. ValueError if not one step was made.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
     values = history if isinstance(history, Mapping) else history.to_dict()
     loss = np.asarray(values["loss"], float)
     if not loss.size:
         raise ValueError("curves: the history has no steps")
     figure = _figure(10, 4)
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     left, right = figure.subplots(1, 2)
     steps = np.arange(1, loss.size + 1)
     window = max(1, loss.size // 40)
     left.plot(steps, loss, color=BLUE, alpha=0.3, linewidth=0.8, label="each step")
     if window > 1:
         smooth = np.convolve(loss, np.ones(window) / window, "valid")
-        left.plot(steps[window // 2 :][: smooth.size], smooth, color=BLUE, linewidth=1.8, label=f"mean of {window} steps")
+        left.plot(
+            steps[window // 2 :][: smooth.size], smooth, color=BLUE, linewidth=1.8, label=f"mean of {window} steps"
+        )
     _frame(left, "Loss", "step", "loss")
     finite = loss[np.isfinite(loss)]
     if finite.size:

@@ -37,7 +37,6 @@ MAY_IMPORT = {
     "data": f"{ARRAYS} functional",
     "plot": f"{ARRAYS} layers",
     "training": f"{ENGINE} plot",
-    "history": f"{ARRAYS} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
     "diagnose": TRAINING,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .files import replace_file
-from .memory import Array
+from ..files import replace_file
+from ..memory import Array
 
 __all__ = ["History"]
 
@@ -107,7 +107,7 @@ class History:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The picture of `fastnet.plot.curves`: a matplotlib Figure, saved to path if one is given."""
-        from . import plot  # an extra: only when it is asked for
+        from .. import plot  # an extra: only when it is asked for
 
         return plot.curves(self, path)
 

@@ -1,0 +1,1 @@
+"""What the Solver is made of."""
