@@ -46,7 +46,8 @@ def strong_wolfe(
         elif p.slope >= 0:
             low, high = p, low
         else:
-            t = min(max(_cubic(low, p), p.t + 0.01 * (p.t - low.t)), 10 * p.t)
+            guess = _cubic(low, p)
+            t = min(max(guess, p.t + 0.01 * (p.t - low.t)), 10 * p.t) if guess > p.t else 10 * p.t
             low = p
     while evaluations > 0 and high is not None and abs(high.t - low.t) > width:
         margin = 0.1 * abs(high.t - low.t)  # so that the bracket shrinks by a tenth at least

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fastnet.reference import vectorised as reference
 
 import fastnet.config
 from fastnet import _ext, optim
 from fastnet.optim import adagrad, adam, rmsprop, sgd
 from fastnet.parameters import Parameter, ParameterBuffer
+from fastnet.reference import vectorised as reference
 
 # One line per way to build a rule: its class, arguments for a bowl, arguments for Rosenbrock's valley and the steps there.
 CASES = {
