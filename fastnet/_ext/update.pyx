@@ -1,50 +1,19 @@
-"""One pass over the flat buffer: the update rules, averages and limits.
+"""The update rules: one pass over the flat buffer each.
 
 w weights, g gradients, the other arrays a rule's state; all 1-D of one length. The first `decayed` elements get weight decay.
 Cost: every rule moves 4 or 8 bytes per array and element for a handful of flops, so memory bandwidth is the limit; what
-counts is that each array is read once and written once. Work is cut into chunks of CHUNK elements, whatever the threads.
+counts is that each array is read once and written once.
 """
 
 from cython.parallel cimport prange
 from libc.math cimport sqrt, sqrtf
-from libc.stdlib cimport free, malloc
 
+from fastnet._ext.chunks cimport Span, chunks, length, span
 from fastnet._ext.types cimport real
-
-cdef enum:
-    CHUNK = 16384       # 64 KB of float32: four arrays fit the second-level cache, and a small net stays on one thread
-    LANES = 16          # partial sums of a dot product: two AVX-512 registers of double
-
-cdef struct Span:
-    Py_ssize_t start
-    Py_ssize_t stop
-    bint decays
-
-
-cdef inline Py_ssize_t chunks(Py_ssize_t n, Py_ssize_t decayed) noexcept nogil:
-    """Chunks of the decayed part and of the rest: none lies in both."""
-    return (decayed + CHUNK - 1) // CHUNK + (n - decayed + CHUNK - 1) // CHUNK
-
-
-cdef inline Span span(Py_ssize_t c, Py_ssize_t n, Py_ssize_t decayed) noexcept nogil:
-    """The elements of chunk c."""
-    cdef Py_ssize_t first = (decayed + CHUNK - 1) // CHUNK
-    cdef Span s
-    s.decays = c < first
-    s.start = c * CHUNK if s.decays else decayed + (c - first) * CHUNK
-    s.stop = min(s.start + CHUNK, decayed if s.decays else n)
-    return s
 
 
 cdef inline real root(real x) noexcept nogil:
     return sqrtf(x) if real is float else sqrt(x)
-
-
-cdef Py_ssize_t length(real[::1] w, const real[::1] g, Py_ssize_t decayed) except -1:
-    """The common length of weights and gradients."""
-    if g.shape[0] != w.shape[0] or not 0 <= decayed <= w.shape[0]:
-        raise ValueError(f"update: {w.shape[0]} weights ({decayed} of them decayed), found {g.shape[0]} gradients")
-    return w.shape[0]
 
 
 cdef real *state(real[::1] s, Py_ssize_t n) except? NULL:
@@ -275,148 +244,3 @@ def adam(
                 c, n, decayed, pw, pg, pm, pv, pt, <real>lr, rest1, <real>beta2, rest2, <real>correction, <real>eps,
                 <real>decay, <real>shrink
             )
-
-
-# --- averages, limits, L-BFGS ---------------------------------------------------------------------------------------------
-
-
-cdef void lerp_chunk(Py_ssize_t c, Py_ssize_t n, real *a, const real *w, real weight) noexcept nogil:
-    cdef Span s = span(c, n, 0)
-    cdef Py_ssize_t i
-    if weight < 0.5:    # two forms, so that weight 0 gives a and weight 1 gives w to the bit
-        for i in range(s.start, s.stop):
-            a[i] = a[i] + weight * (w[i] - a[i])
-    else:
-        for i in range(s.start, s.stop):
-            a[i] = w[i] - (1 - weight) * (w[i] - a[i])
-
-
-def lerp(real[::1] a, const real[::1] w, double weight, int threads):
-    """a += weight (w - a)."""
-    cdef Py_ssize_t n = length(a, w, 0), count = chunks(n, 0), c
-    if n == 0:
-        return
-    cdef real *pa = &a[0]
-    cdef const real *pw = &w[0]
-    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
-        lerp_chunk(c, n, pa, pw, <real>weight)
-
-
-cdef void swap_chunk(Py_ssize_t c, Py_ssize_t n, real *a, real *b) noexcept nogil:
-    cdef Span s = span(c, n, 0)
-    cdef Py_ssize_t i
-    cdef real kept
-    for i in range(s.start, s.stop):
-        kept = a[i]
-        a[i] = b[i]
-        b[i] = kept
-
-
-def swap(real[::1] a, real[::1] b, int threads):
-    """Exchange the values of a and b."""
-    cdef Py_ssize_t n = length(a, b, 0), count = chunks(n, 0), c
-    if n == 0:
-        return
-    cdef real *pa = &a[0]
-    cdef real *pb = &b[0]
-    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
-        swap_chunk(c, n, pa, pb)
-
-
-cdef void axpy_chunk(Py_ssize_t c, Py_ssize_t n, real *y, const real *x, real a, real b) noexcept nogil:
-    cdef Span s = span(c, n, 0)
-    cdef Py_ssize_t i
-    for i in range(s.start, s.stop):
-        y[i] = b * y[i] + a * x[i]
-
-
-def axpy(real[::1] y, const real[::1] x, double a, double b, int threads):
-    """y = b y + a x."""
-    cdef Py_ssize_t n = length(y, x, 0), count = chunks(n, 0), c
-    if n == 0:
-        return
-    cdef real *py = &y[0]
-    cdef const real *px = &x[0]
-    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
-        axpy_chunk(c, n, py, px, <real>a, <real>b)
-
-
-cdef void limit_chunk(Py_ssize_t c, Py_ssize_t n, real *g, real factor, real most) noexcept nogil:
-    cdef Span s = span(c, n, 0)
-    cdef Py_ssize_t i
-    cdef real x
-    for i in range(s.start, s.stop):
-        x = factor * g[i]
-        x = most if x > most else x     # comparisons with NaN are false: it stays
-        g[i] = -most if x < -most else x
-
-
-def limit(real[::1] g, double factor, double most, int threads):
-    """g = factor g, then no further from 0 than most."""
-    cdef Py_ssize_t n = g.shape[0], count = chunks(n, 0), c
-    if n == 0:
-        return
-    cdef real *pg = &g[0]
-    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
-        limit_chunk(c, n, pg, <real>factor, <real>most)
-
-
-cdef double dot_span(const real *a, const real *b, Py_ssize_t n) noexcept nogil:
-    """Sum of a[i] b[i] in double, in LANES partial sums that are added as a tree: the compiler may not reorder one sum."""
-    cdef double lane[LANES]
-    cdef Py_ssize_t i, j, k, width = LANES // 2
-    for k in range(LANES):
-        lane[k] = 0
-    for j in range(n // LANES):
-        i = j * LANES
-        for k in range(LANES):
-            lane[k] += <double>a[i + k] * <double>b[i + k]
-    for i in range(n - n % LANES, n):
-        lane[i % LANES] += <double>a[i] * <double>b[i]
-    while width:
-        for k in range(width):
-            lane[k] += lane[k + width]
-        width //= 2
-    return lane[0]
-
-
-def dot(const real[::1] a, const real[::1] b, int threads):
-    """Sum of a[i] b[i] in double: one partial sum per chunk, added in the order of the chunks."""
-    cdef Py_ssize_t n = a.shape[0], count = chunks(n, 0), c
-    if b.shape[0] != n:
-        raise ValueError(f"dot: {n} elements, found {b.shape[0]}")
-    if n == 0:
-        return 0.0
-    cdef double *partial = <double *>malloc(count * sizeof(double))
-    if partial == NULL:
-        raise MemoryError("dot: no memory for the partial sums")
-    cdef const real *pa = &a[0]
-    cdef const real *pb = &b[0]
-    cdef double total = 0
-    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
-        partial[c] = dot_span(pa + c * CHUNK, pb + c * CHUNK, min(<Py_ssize_t>CHUNK, n - c * CHUNK))
-    for c in range(count):
-        total += partial[c]
-    free(partial)
-    return total
-
-
-cdef void row_limit(real *row, Py_ssize_t n, double most) noexcept nogil:
-    cdef double norm = sqrt(dot_span(<const real *>row, <const real *>row, n))
-    cdef real factor
-    cdef Py_ssize_t i
-    if norm > most:
-        factor = <real>(most / norm)
-        for i in range(n):
-            row[i] *= factor
-
-
-def max_norm(real[:, ::1] w, double most, int threads):
-    """Scale every row of w down to a Euclidean norm of most, if it is longer."""
-    cdef Py_ssize_t rows = w.shape[0], n = w.shape[1], r
-    if rows == 0 or n == 0:
-        return
-    cdef real *start = &w[0, 0]
-    cdef int team = <int>min(threads, chunks(rows * n, 0))
-    for r in prange(rows, nogil=True, num_threads=team, schedule="static"):
-        row_limit(start + r * n, n, most)

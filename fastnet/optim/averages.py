@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import config, memory
-from .._ext import update as kernels
+from .._ext import flat as kernels
 from ..parameters import Parameter, ParameterBuffer
 from . import checks
 from .rule import load_flat

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import config, memory
-from .._ext import update as kernels
+from .._ext import flat as kernels
 from ..memory import Array
 from ..parameters import Parameter
 from . import checks

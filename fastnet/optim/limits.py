@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from .. import config
-from .._ext import update as kernels
+from .._ext import flat as kernels
 from ..parameters import Parameter, flat_gradients, parameter_list
 from . import checks
 
