@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import config, memory
-from ._ext import update as kernels
+from ._ext import flat as kernels
 from .parameters import ParameterBuffer
 
 __all__ = ["L1", "L2", "ElasticNet", "Regularization", "regularizer"]
