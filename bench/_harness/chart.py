@@ -27,11 +27,14 @@ def baseline(rows: list[Row]) -> str:
 
 
 def speeds(row: Row) -> dict[str, float]:
-    """Calls per second of each side; PyTorch's modes as one, the best."""
-    found = {side: 1 / t.median for side, t in row.times.items() if not side.startswith("torch")}
+    """Speed of each side relative to ours, by the table's ratios; PyTorch's modes as one, the best."""
+    if len(row.against) < len(row.times) - 1:  # ours has no time
+        return {}
+    relative = {side: 1 / row.against[side].median if side in row.against else 1.0 for side in row.times}
+    found = {side: speed for side, speed in relative.items() if not side.startswith("torch")}
     if row.best_torch:
-        found[BEST_TORCH] = 1 / row.times[row.best_torch].median
-    half = [1 / t.median for side, t in row.times.items() if "bf16" in side]
+        found[BEST_TORCH] = relative[row.best_torch]
+    half = [speed for side, speed in relative.items() if "bf16" in side]
     return found | ({BFLOAT16: max(half)} if half else {})
 
 
