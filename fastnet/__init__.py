@@ -1,6 +1,20 @@
 """A convolutional-network engine for CPUs: explicit forward and backward, hot loops in Cython."""
 
-from . import callbacks, data, functional, layers, losses, models, optim, plot, regularization
+from . import (
+    callbacks,
+    data,
+    functional,
+    initializers,
+    layers,
+    losses,
+    memory,
+    models,
+    optim,
+    plot,
+    reference,
+    regularization,
+)
+from .about import __version__, show_config
 from .callbacks import Callback
 from .checkpoint import Checkpoint, load, save
 from .config import (
@@ -21,22 +35,27 @@ __all__ = [
     "Checkpoint",
     "FormatError",
     "Solver",
+    "__version__",
     "callbacks",
     "data",
     "functional",
     "get_float32_matmul_precision",
     "get_num_threads",
+    "initializers",
     "layers",
     "load",
     "losses",
     "manual_seed",
+    "memory",
     "models",
     "optim",
     "plot",
     "precision",
+    "reference",
     "regularization",
     "save",
     "set_float32_matmul_precision",
     "set_num_threads",
+    "show_config",
 ]
 __all__ += _layers

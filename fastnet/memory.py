@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from . import config
+from ._ext import layout
 from ._ext.memory import Block, empty_cache, statistics
 
 __all__ = ["Array", "channels_last", "copy", "empty", "empty_cache", "empty_images", "statistics", "zeros"]
@@ -52,4 +54,9 @@ def channels_last(x: Array) -> Array:
     view = x.transpose(0, 2, 3, 1)
     if view.flags.c_contiguous and view.flags.aligned and view.dtype.isnative:
         return view
-    return copy(view)
+    if not (x.flags.c_contiguous and x.flags.aligned and x.dtype in (np.float32, np.float64)) or 0 in x.shape:
+        return copy(view)
+    n, c, h, w = x.shape
+    new = empty((n, h * w, c), x.dtype)
+    layout.transpose(x.reshape(n, c, h * w), new, config.get_num_threads())
+    return new.reshape(n, h, w, c)

@@ -23,6 +23,7 @@ from fastnet._ext.tile cimport (
     tile_width_double, tile_width_float,
 )
 from fastnet._ext.types cimport real
+from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
     STRIP = 512 << 10       # bytes of a task's strip: with its output it fits a 2 MB second-level cache
@@ -56,7 +57,8 @@ def pack_weights(const real[:, :, :, :] w, const Py_ssize_t[::1] tap_row, const 
     cdef Py_ssize_t filters = w.shape[0], channels = w.shape[1], taps = tap_row.shape[0]
     cdef Py_ssize_t width = lanes(&out[0]), vectors = ceil_div(filters, width), panels = panel_count(vectors)
     cdef Py_ssize_t blocks = ceil_div(channels, 16), task
-    for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=filters * channels * taps > WORTH):
         pack_block(w, &tap_row[0], &tap_column[0], taps, task // blocks, task % blocks * 16, vectors, width, &out[0])
 
 
@@ -121,7 +123,8 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef const real *source = &x[0, 0, 0, 0]
     cdef real *target = &out[0, 0, 0, 0]
-    for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic"):
+    for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
+                       use_threads_if=weights * s.images * s.rows * s.columns > WORTH_PRODUCT):
         correlate_block(source, &s, task // chunks, offset, segments, length, &packed[0], start, target, &t,
                         task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                         &scratch[0] + room * threadid())
@@ -221,14 +224,16 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     cdef real *partials = <real *>&sums[0]
     cdef const real *source = &x[0, 0, 0, 0]
     cdef const real *gradient = &dy[0, 0, 0, filter]
-    for task in prange(parts * chunks * slices, nogil=True, num_threads=threads, schedule="dynamic"):
+    for task in prange(parts * chunks * slices, nogil=True, num_threads=threads, schedule="dynamic",
+                       use_threads_if=partial * s.images * s.rows * s.columns > WORTH_PRODUCT):
         rest = task // slices
         gradient_part(source, &s, segment, length, gradient, dy.shape[3], filters, partials + rest // chunks * partial,
                       rest // chunks * s.images // parts, (rest // chunks + 1) * s.images // parts,
                       rest % chunks * panels // chunks, (rest % chunks + 1) * panels // chunks,
                       task % slices, slices, width, &scratch[0] + room * threadid())
     cdef Py_ssize_t blocks = ceil_div(channels, 16)
-    for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=parts * partial > WORTH):
         add_partials(partials, partial, parts, task // blocks, task % blocks * 16, vectors, width, filters, channels,
                      &tap_row[0], &tap_column[0], tap_row.shape[0], dw)
 
@@ -328,7 +333,7 @@ def bias_gradient(const real[:, :, :, ::1] dy, real[::1] db, int threads):
         memset(&db[0], 0, filters * sizeof(real))
         return
     cdef const real *base = &dy[0, 0, 0, 0]
-    for part in prange(parts, nogil=True, num_threads=threads, schedule="static"):
+    for part in prange(parts, nogil=True, num_threads=threads, schedule="static", use_threads_if=pixels * filters > WORTH):
         sum_rows(base + part * pixels // parts * filters, (part + 1) * pixels // parts - part * pixels // parts, filters,
                  partials + part * filters)
     for f in range(filters):

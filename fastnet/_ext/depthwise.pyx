@@ -11,6 +11,7 @@ from libc.string cimport memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.types cimport real
+from fastnet._ext.work cimport WORTH
 
 
 cdef inline Py_ssize_t first_output(Py_ssize_t tap, Py_ssize_t pad, Py_ssize_t stride) noexcept nogil:
@@ -28,7 +29,8 @@ def forward(const real[:, :, :, ::1] x, const real[:, ::1] w, const real[::1] bi
             const Py_ssize_t[::1] geometry, int threads):
     """y from x (N, H, W, C), w (taps, C) and bias (C) or an empty one."""
     cdef Py_ssize_t rows = y.shape[1], task
-    for task in prange(x.shape[0] * rows, nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(x.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=x.shape[0] * rows * y.shape[2] * x.shape[3] > WORTH):
         forward_row(x, w, bias, y, &geometry[0], task // rows, task % rows)
 
 
@@ -58,7 +60,8 @@ def input_gradient(const real[:, :, :, ::1] dy, const real[:, ::1] w, real[:, :,
                    int threads):
     """dx (N, H, W, C) from dy (N, OH, OW, C): each row of dx gathers the rows of dy that it reached."""
     cdef Py_ssize_t rows = dx.shape[1], task
-    for task in prange(dx.shape[0] * rows, nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(dx.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=dx.shape[0] * rows * dx.shape[2] * dx.shape[3] > WORTH):
         input_gradient_row(dy, w, dx, &geometry[0], task // rows, task % rows)
 
 
@@ -90,7 +93,8 @@ def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, rea
     cdef unsigned char[::1] block = Block((parts + 1) * size * sizeof(real))
     cdef real *partials = <real *>&block[0]
     memset(&dw[0, 0], 0, size * sizeof(real))
-    for part in prange(parts, nogil=True, num_threads=threads, schedule="static"):
+    for part in prange(parts, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=images * dy.shape[1] * dy.shape[2] * dy.shape[3] > WORTH):
         gradient_part(x, dy, partials + part * size, &geometry[0], part * images // parts, (part + 1) * images // parts)
     for part in range(parts):
         for k in range(size):

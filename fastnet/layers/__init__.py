@@ -2,7 +2,7 @@
 
 from .activations import ELU, GELU, LeakyReLU, Maxout, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Layer
-from .containers import Residual, Sequential
+from .containers import Concat, Residual, Sequential
 from .convolution import Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .linear import Linear
@@ -17,6 +17,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",

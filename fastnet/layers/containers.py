@@ -2,18 +2,10 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from .. import memory
+from ..functional import concat, concat_backward
+from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer
-
-
-def _add(a: Array, b: Array) -> Array:
-    """a + b, in a's memory order."""
-    if a.ndim != 4:
-        return np.add(a, b, out=memory.empty(a.shape, a.dtype))
-    return np.add(a, b, out=memory.empty_images(a.shape, a.dtype))
 
 
 class Sequential(Layer):
@@ -75,7 +67,7 @@ class Residual(Layer):
         short = x if self.shortcut is None else self.shortcut.forward(x)
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
-        return self._keep(_add(y, short), True)
+        return self._keep(add(y, short), True)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         self._kept()
@@ -83,4 +75,28 @@ class Residual(Layer):
         short: Array | None = dy
         if self.shortcut is not None:
             short = self.shortcut.backward(dy, accumulate=accumulate, input_gradient=input_gradient)
-        return None if dx is None or short is None else _add(dx, short)
+        return None if dx is None or short is None else add(dx, short)
+
+
+class Concat(Layer):
+    """y = the branches' outputs side by side along the channels, each branch fed with the same x.
+
+    ValueError if the outputs differ in more than their channels.  Szegedy et al. 2015 ("Going deeper with convolutions").
+    """
+
+    def __init__(self, *branches: Layer) -> None:
+        super().__init__()
+        if not branches:
+            raise ValueError("Concat: expected at least one branch")
+        for i, branch in enumerate(branches):
+            self.add_child(str(i), branch)
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*concat([branch.forward(x) for branch in self._children.values()]))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
+        total: Array | None = None
+        for branch, part in zip(self._children.values(), concat_backward(dy, self._kept())):
+            dx = branch.backward(part, accumulate=accumulate, input_gradient=input_gradient)
+            total = dx if total is None or dx is None else add(total, dx)
+        return total if input_gradient else None
