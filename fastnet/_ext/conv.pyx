@@ -157,7 +157,7 @@ cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const
         k = 0
         while k < segments * length or k == 0:
             # Whole segments where several fit, else an equal part of one.
-            if length <= most_rows:
+            if length <= most_rows or segments == 0:    # no segments: a phase of the stride that no tap reaches, all zeros
                 taken = least(most_rows // most(1, length), segments - k // most(1, length))
                 tile_pass(vecs, source, at, to, pixels, offset + k // most(1, length), taken, length,
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from kernels.exactness import compare
-from kernels.geometries import FLAVOURS, random_convolution
+from kernels.geometries import FLAVOURS, Convolution, random_convolution
 
 from fastnet import _ext
 
@@ -15,6 +15,15 @@ def test_random_geometries_are_exact_at_every_level_in_both_precisions(flavour):
     rng = np.random.default_rng(100 + FLAVOURS.index(flavour))
     for _ in range(PER_FLAVOUR):
         compare(random_convolution(rng, flavour), rng, _ext.available_levels())
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize(("channels", "filters"), [(13, 530), (530, 13)])
+def test_hundreds_of_channels_are_exact_at_a_stride_that_leaves_pixels_out(window, channels, filters):
+    """A panel of weights no longer fits the first-level cache, and at 1x1 some phases of the stride have no tap at all."""
+    rng = np.random.default_rng(3)
+    case = Convolution(2, channels, 5, 4, filters, *window, (2, 3), (0, 1), (1, 1), 1, True)
+    compare(case, rng, _ext.available_levels())
 
 
 def test_the_harness_sees_a_single_wrong_pixel(monkeypatch):
