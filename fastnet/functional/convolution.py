@@ -17,6 +17,8 @@ from .._ext import depthwise
 from ..memory import Array
 from . import checks
 
+LIMIT = 2**31 - 1  # of a stride, a padding …: products of two of them stay below 2^63
+
 
 class Geometry(NamedTuple):
     """How a window moves: (height, width) pairs, and the groups into which channels and filters fall."""
@@ -85,20 +87,23 @@ def _gather_axis(size: int, count: int, kernel: int, stride: int, padding: int, 
 
 def _scatter_axis(size: int, count: int, kernel: int, stride: int, padding: int, dilation: int) -> list[Axis]:
     """The axis of its transpose, one phase per residue of the stride: input i is reached from the outputs
-    (i + padding - k * dilation) / stride, for those taps k that leave no remainder."""
-    phases = []
-    for first in range(min(stride, size)):
-        taps = [k for k in range(kernel) if (first + padding - k * dilation) % stride == 0]
-        sources = {k: (first + padding - k * dilation) // stride for k in taps}
-        taps.sort(key=lambda k: sources[k])
-        lead = -sources[taps[0]] if taps else 0
-        offsets = tuple(sources[k] + lead for k in taps)
-        phases.append(Axis(-(-(size - first) // stride), first, stride, 1, lead, tuple(taps), offsets))
-    return phases
+    (i + padding - k * dilation) / stride, for those taps k that leave no remainder. What no tap reaches is in no phase."""
+    phases: dict[int, list[int]] = {}
+    for k in range(kernel):
+        phases.setdefault((k * dilation - padding) % stride, []).append(k)
+    axes = []
+    for first, taps in sorted(phases.items()):
+        if first < size:
+            sources = {k: (first + padding - k * dilation) // stride for k in taps}
+            taps.sort(key=lambda k: sources[k])
+            lead = -sources[taps[0]]
+            offsets = tuple(sources[k] + lead for k in taps)
+            axes.append(Axis(-(-(size - first) // stride), first, stride, 1, lead, tuple(taps), offsets))
+    return axes
 
 
 def _plan(rows: Axis, columns: Axis) -> Plan:
-    merged = all(b - a == 1 for a, b in zip(columns.offsets, columns.offsets[1:])) and bool(columns.taps)
+    merged = all(b - a == 1 for a, b in zip(columns.offsets, columns.offsets[1:]))
     across = (0,) if merged else columns.offsets
     segments = [(r, c) for r in rows.offsets for c in across]
     taps = [(r, c) for r in rows.taps for c in columns.taps]
@@ -107,7 +112,7 @@ def _plan(rows: Axis, columns: Axis) -> Plan:
         columns,
         lead=_indices(rows.lead, columns.lead),
         step=_indices(rows.step, columns.step),
-        span=_indices(max(rows.offsets, default=0) + 1, max(columns.offsets, default=0) + 1),
+        span=_indices(max(rows.offsets) + 1, max(columns.offsets) + 1),
         segment=np.array(segments, dtype=np.intp).reshape(-1, 2),
         run=len(columns.taps) if merged else 1,
         out_start=_indices(rows.start, columns.start),
@@ -135,7 +140,10 @@ def _correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geomet
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     width = kernels.vector_width(x.itemsize)
-    for p in _plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
+    plans = _plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
+    if sum(p.rows.outputs * p.columns.outputs for p in plans) < out.shape[1] * out.shape[2]:
+        out[...] = 0 if b is None else b  # the stride steps over pixels
+    for p in plans:
         packed = memory.empty((max(1, -(-filters // width) * width * channels * len(p.tap_row)),), x.dtype)
         for g in range(groups):
             part = (
@@ -234,7 +242,19 @@ def geometry_of(
         raise ValueError(
             f"{op}: groups must divide the channels, found groups {groups} with {channels} channels and {filters} filters"
         )
+    if max(*size, *steps, *around, *gaps) > LIMIT:
+        raise ValueError(
+            f"{op}: kernel_size, stride, padding and dilation must be at most {LIMIT}, found {size}, {steps}, {around}, {gaps}"
+        )
     return Geometry(size, steps, around, gaps, groups)
+
+
+def output_padding_of(op: str, output_padding: Any, geometry: Geometry) -> tuple[int, int]:
+    """The checked rows and columns that a transposed convolution adds below and right."""
+    more = checks.pair(op, output_padding, "output_padding", 0)
+    if any(more[i] >= max(geometry.stride[i], geometry.dilation[i]) for i in (0, 1)):
+        raise ValueError(f"{op}: output_padding must be below the stride or the dilation, found {more}")
+    return more
 
 
 def conv2d(
@@ -306,10 +326,9 @@ def conv_transpose2d(
     w = checks.floats("conv_transpose2d", w, 4, "w")
     groups = checks.integer("conv_transpose2d", groups, "groups", 1)
     filters = w.shape[1] * groups
+    padding = checks.pair("conv_transpose2d", padding, "padding", 0)  # "same" is conv2d's alone
     geometry = geometry_of("conv_transpose2d", w.shape[2:], stride, padding, dilation, groups, w.shape[0], filters)
-    more = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
-    if any(more[i] >= max(geometry.stride[i], geometry.dilation[i]) for i in (0, 1)):
-        raise ValueError(f"conv_transpose2d: output_padding must be below the stride or the dilation, found {more}")
+    more = output_padding_of("conv_transpose2d", output_padding, geometry)
     image = checks.images("conv_transpose2d", x, w.shape[0])
     checks.same_dtype("conv_transpose2d", w, "w", image.dtype)
     if b is not None:

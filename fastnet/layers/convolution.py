@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import initializers
 from ..functional import checks, conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
-from ..functional.convolution import geometry_of
+from ..functional.convolution import geometry_of, output_padding_of
 from ..memory import Array
 from .base import Layer
 
@@ -111,8 +111,9 @@ class ConvTranspose2d(_Convolution):
         bias: bool = True,
         dilation: Any = 1,
     ) -> None:
+        padding = checks.pair(type(self).__name__, padding, "padding", 0)  # "same" is Conv2d's alone
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, True)
-        self.settings["output_padding"] = checks.pair("ConvTranspose2d", output_padding, "output_padding", 0)
+        self.settings["output_padding"] = output_padding_of("ConvTranspose2d", output_padding, self.geometry)
 
     def forward(self, x: Array) -> Array:
         return self._keep(*conv_transpose2d(x, self.weight.data, self._bias(), **self.settings))
