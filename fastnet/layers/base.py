@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import memory
+from .. import functional, memory
+from ..functional import checks
 from ..memory import Array
 from ..parameters import Parameter
 
@@ -20,6 +22,59 @@ if TYPE_CHECKING:
 
 
 _modes = threading.Lock()  # guards the modes against two `evaluating` blocks that begin or end at once
+
+
+class _Pass(threading.local):
+    """The layers that this thread's outermost forward has been through in training mode; None outside of one."""
+
+    layers: list[Layer] | None = None
+
+
+_pass = _Pass()
+
+
+def _called(method: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """A forward or backward whose refusals bear the layer's name: "Conv2d: …" where the operation said "conv2d: …"."""
+
+    @functools.wraps(method)
+    def call(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            op, colon, rest = str(error).partition(":")
+            if colon and op.removesuffix("_backward") in _OPERATIONS:
+                error.args = (f"{type(self).__name__}{what}:{rest}",)
+            raise
+
+    return call
+
+
+def _undone(forward: Callable[..., Array]) -> Callable[..., Array]:
+    """The forward of a layer of layers: if one of them refuses, those before it forget what they did."""
+
+    @functools.wraps(forward)
+    def call(self: Layer, *args: Any, **kwargs: Any) -> Array:
+        if not (self._children and self.training):
+            return forward(self, *args, **kwargs)
+        outermost, done = _pass.layers is None, _pass.layers or []
+        _pass.layers = done
+        try:
+            return forward(self, *args, **kwargs)
+        except BaseException:
+            if done:
+                self._saved = None
+            if outermost:
+                for layer in reversed(done):
+                    layer._undo()
+            raise
+        finally:
+            if outermost:
+                _pass.layers = None
+
+    return call
+
+
+_OPERATIONS = {*functional.__all__, "add"}
 
 
 class Layer:
@@ -51,6 +106,13 @@ class Layer:
         self._children: dict[str, Layer] = {}
         self._saved: Any = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__:
+            cls.forward = _undone(_called(cls.forward, ""))  # type: ignore[method-assign]
+        if "backward" in cls.__dict__:
+            cls.backward = _called(cls.backward, " backward")  # type: ignore[method-assign]
+
     # --- what a subclass writes ---------------------------------------------------------------------------------------
 
     def forward(self, x: Array) -> Array:
@@ -80,6 +142,11 @@ class Layer:
         """Register a layer inside this one; its parameters get this name as a prefix."""
         if not isinstance(layer, Layer):
             raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, found {type(layer).__name__}")
+        if {id(one) for one in self.modules()} & {id(one) for one in layer.modules()}:
+            raise ValueError(
+                f"{type(self).__name__}: {name!r} is or holds a layer that is in this one already; a layer remembers its "
+                "latest forward, so each place needs a layer of its own"
+            )
         self._children[name] = layer
         return layer
 
@@ -87,7 +154,14 @@ class Layer:
         """Remember for backward in training mode; return y."""
         if self.training:
             self._saved = saved
+            if _pass.layers is not None:
+                _pass.layers.append(self)
         return y
+
+    def _undo(self) -> None:
+        """Be as before the latest forward, because a layer behind this one refused what it gave; what that forward kept for
+        backward is lost. Layers whose forward changes more than that (running statistics) put it back here."""
+        self._saved = None
 
     def _kept(self) -> Any:
         """What the latest forward in training mode kept."""
@@ -143,8 +217,7 @@ class Layer:
 
         The mode the layer had is back afterwards. It may run in several threads at once, but not beside training.
         """
-        if type(batch_size) is not int or batch_size < 1:
-            raise ValueError(f"{type(self).__name__}.predict: batch_size must be at least 1, found {batch_size!r}")
+        batch_size = checks.integer(f"{type(self).__name__}.predict", batch_size, "batch_size", 1)
         if not isinstance(x, np.ndarray) or not x.ndim:
             raise TypeError(f"{type(self).__name__}.predict: x must be an array of examples, found {type(x).__name__}")
         with self.evaluating():
@@ -193,7 +266,8 @@ class Layer:
         ]
 
     def zero_grad(self) -> None:
-        for parameter in self.parameters():
+        """Set every gradient to 0. (backward writes them afresh unless told to accumulate.)"""
+        for _, parameter in self.named_parameters():
             parameter.grad.fill(0)
 
     def state_dict(self) -> dict[str, Array]:
@@ -207,11 +281,14 @@ class Layer:
     def load_state_dict(self, mapping: Mapping[str, Array], strict: bool = True) -> Layer:
         """Copy arrays in by name. ValueError names what is missing, unexpected (unless strict=False) or of another shape;
         nothing is written then."""
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"load_state_dict: expected a mapping of names to arrays, found {type(mapping).__name__}")
         places = {}
         for prefix, layer in self.named_modules():
             for name, array in [(n, p.data) for n, p in layer._parameters.items()] + list(layer._buffers.items()):
                 places[f"{prefix}.{name}" if prefix else name] = array
-        missing, unexpected = sorted(places.keys() - mapping.keys()), sorted(mapping.keys() - places.keys())
+        missing = sorted(places.keys() - mapping.keys())
+        unexpected = sorted(mapping.keys() - places.keys(), key=str)
         if strict and (missing or unexpected):
             raise ValueError(f"load_state_dict: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}")
         values = {name: np.asarray(mapping[name]) for name in places if name in mapping}
@@ -243,7 +320,10 @@ class Layer:
         shape, without the batch); .rows for programs."""
         from .summary import summarize
 
-        return summarize(self, input_shape)
+        op = f"{type(self).__name__}.summary"
+        if not isinstance(input_shape, tuple | list):
+            raise TypeError(f"{op}: input_shape must be a tuple such as (C, H, W), found {input_shape!r}")
+        return summarize(self, tuple(checks.integer(op, size, "input_shape", 1) for size in input_shape))
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of repr()."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..functional import concat, concat_backward
+from ..functional import checks, concat, concat_backward
 from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer
@@ -37,14 +37,17 @@ class Sequential(Layer):
     def forward(self, x: Array) -> Array:
         for layer in self._children.values():
             x = layer.forward(x)
-        return self._keep(x, True)
+        return self._keep(x, (x.shape, x.dtype))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        self._kept()
+        gradient: Array | None = checks.gradient("Sequential backward", dy, *self._kept())
         layers = self.children()
         # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
-        first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers))
-        gradient: Array | None = dy
+        first = (
+            0
+            if input_gradient
+            else next((i for i, layer in enumerate(layers) if layer.named_parameters()), len(layers))
+        )
         for i in range(len(layers) - 1, first - 1, -1):
             assert gradient is not None
             gradient = layers[i].backward(gradient, accumulate=accumulate, input_gradient=input_gradient or i > first)

@@ -16,6 +16,7 @@ class _Dropout(Layer):
 
     pair: ClassVar[tuple[Callable[..., tuple[Array, DropoutSaved]], Callable[[Any, DropoutSaved], Array]]]
     ndim: ClassVar[int | None] = None  # of the input, if it must be so
+    _before: Any = None  # the generator's state before the latest forward in training mode
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
@@ -26,7 +27,12 @@ class _Dropout(Layer):
         if not self.training:
             return self.pair[0](x, self.p, training=False)[0]
         functional.checks.floats(type(self).__name__, x, self.ndim)  # before a seed is drawn: a refusal changes nothing
+        self._before = self.rng.bit_generator.state
         return self._keep(*self.pair[0](x, self.p, seed=int(self.rng.integers(1 << 63))))
+
+    def _undo(self) -> None:
+        super()._undo()
+        self.rng.bit_generator.state = self._before
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
         return self.pair[1](dy, self._kept())

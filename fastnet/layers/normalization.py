@@ -21,6 +21,7 @@ from .base import Layer
 
 class _BatchNorm(Layer):
     ndim: int  # of the input
+    _before: dict[str, Array]  # the buffers before the latest forward in training mode
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         super().__init__()
@@ -37,6 +38,7 @@ class _BatchNorm(Layer):
         self.add_buffer("running_mean", np.zeros(num_features, np.float32))
         self.add_buffer("running_var", np.ones(num_features, np.float32))
         self.add_buffer("num_batches_tracked", np.zeros((), np.int64))
+        self._before = {}
 
     @property
     def running_mean(self) -> Array:
@@ -55,6 +57,7 @@ class _BatchNorm(Layer):
         x = checks.floats(op, x, self.ndim)
         if x.shape[1] != self.num_features:
             raise ValueError(f"{op}: expected {self.num_features} channels, found {x.shape[1]} in x of shape {x.shape}")
+        before = {name: array.copy() for name, array in self._buffers.items()} if self.training else {}
         y, saved = batch_norm(
             x,
             None if self.weight is None else self.weight.data,
@@ -65,9 +68,15 @@ class _BatchNorm(Layer):
             momentum=self.momentum,
             eps=self.eps,
         )
-        if self.training and len(x):
-            self.num_batches_tracked[...] += 1
+        if self.training:
+            self.num_batches_tracked[...] += len(x) > 0
+            self._before = before
         return self._keep(y, saved)
+
+    def _undo(self) -> None:
+        super()._undo()
+        for name, array in self._before.items():
+            np.copyto(self._buffers[name], array)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
         dx, dgamma, dbeta = batch_norm_backward(dy, self._kept())

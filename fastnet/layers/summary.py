@@ -62,7 +62,7 @@ def summarize(net: Layer, input_shape: tuple[int, ...]) -> Summary:
     rows: list[Row] = []
     leaves = [(name, layer) for name, layer in net.named_modules() if not layer.children()]
     modes = [(layer, layer.training) for layer in net.modules()]
-    dtypes = {parameter.data.dtype for parameter in net.parameters()}
+    dtypes = {parameter.data.dtype for _, parameter in net.named_parameters()}
 
     def watched(name: str, layer: Layer) -> Any:
         forward = layer.forward
