@@ -138,8 +138,11 @@ def read_archive(path: Path, layout: Layout, sha256: str | None) -> dict[str, by
     return contents
 
 
-def _load(root: Path, download: bool, layout: Layout) -> Dataset:
-    folder = root / layout.folder
+def read_splits(root: Path, download: bool, layout: Layout) -> tuple[Array, Array, Array, Array, tuple[str, ...]]:
+    """(x, y, x_test, y_test, class names) in the files' order, x (N, 32, 32, 3): of the files in root itself, else of those in
+    root's folder of the set, else of the archive in root.
+    """
+    folder = root if (root / layout.test).is_file() else root / layout.folder
     if folder.is_dir():
         contents, where = read_folder(folder, layout), folder
     else:
@@ -149,8 +152,11 @@ def _load(root: Path, download: bool, layout: Layout) -> Dataset:
     x, y = (np.concatenate([part[k] for part in parts]) if len(parts) > 1 else parts[0][k] for k in (0, 1))
     del parts
     x_test, y_test = read_records(contents.pop(layout.test), where / layout.test, layout)
-    names = read_names(contents[layout.names], where / layout.names, layout)
-    return with_held_out(x, y, x_test, y_test, names, layout.name)
+    return x, y, x_test, y_test, read_names(contents[layout.names], where / layout.names, layout)
+
+
+def _load(root: Path, download: bool, layout: Layout) -> Dataset:
+    return with_held_out(*read_splits(root, download, layout), layout.name)
 
 
 def cifar10(root: Path, download: bool = False) -> Dataset:
