@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "search": TRAINING,
     "ensemble": TRAINING,
     "interop": TRAINING,
-    "cs231n": f"{TRAINING} diagnose",
+    "cs231n": f"{TRAINING} diagnose reference",
     "commands": f"{TOOLS} cs231n",
     "cli": f"{TOOLS} cs231n commands",
     "__main__": "cli",
