@@ -2,6 +2,7 @@
 
 from . import (
     callbacks,
+    cs231n,
     data,
     functional,
     initializers,
@@ -37,6 +38,7 @@ __all__ = [
     "Solver",
     "__version__",
     "callbacks",
+    "cs231n",
     "data",
     "functional",
     "get_float32_matmul_precision",

@@ -30,8 +30,7 @@ def gradient(op: str, dout: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -
     dout = np.asarray(dout)
     if dout.shape != shape:
         raise ValueError(f"{op}: dout must have the shape of the forward pass's output {shape}, found {dout.shape}")
-    (dout,) = floats(op, dout=dout)
-    return dout.astype(dtype, copy=False)
+    return floats(op, dout=dout)[0].astype(dtype, copy=False)
 
 
 def ordinary(y: Array) -> Array:

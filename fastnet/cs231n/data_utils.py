@@ -37,15 +37,22 @@ def load_CIFAR10(ROOT: Root | None = None) -> tuple[Array, Array, Array, Array]:
     ROOT: a folder with data_batch_1.bin … data_batch_5.bin and test_batch.bin, or one that holds cifar-10-batches-bin/ or
     cifar-10-binary.tar.gz; None: where `fastnet.data` looks.  FileNotFoundError if the files are not there.
     """
-    x, y, x_test, y_test, _ = cifar.read_splits(_folder(ROOT), False, cifar.CIFAR10)
+    x, y, x_test, y_test = _read(ROOT)
     return _course(x), y, _course(x_test), y_test
 
 
-def _folder(root: Root | None) -> Path:
-    """The folder above the set's own, for a ROOT that may be either."""
+def _read(root: Root | None) -> tuple[Array, Array, Array, Array]:
+    """Bytes and labels of the training files and the test file."""
     folder = default_root() if root is None else Path(root).expanduser()
-    is_inside = (folder / cifar.CIFAR10.test).is_file()
-    return folder.absolute().parent if is_inside and folder.absolute().name == cifar.CIFAR10.folder else folder
+    try:
+        return cifar.read_splits(folder, False, cifar.CIFAR10)[:4]
+    except FileNotFoundError as error:
+        if any((folder / name).exists() for name in ("data_batch_1", "cifar-10-batches-py")):
+            raise FileNotFoundError(
+                f"{folder} has CIFAR-10's pickled python version, which is not read; get its binary version, "
+                f"{cifar.CIFAR10.remote.name}"
+            ) from error
+        raise
 
 
 def get_CIFAR10_data(
@@ -61,7 +68,7 @@ def get_CIFAR10_data(
     the test file test. With subtract_mean the mean training image is taken from all three.  root: as for `load_CIFAR10`.
     ValueError if there are not as many images.
     """
-    x, y, x_test, y_test, _ = cifar.read_splits(_folder(root), False, cifar.CIFAR10)
+    x, y, x_test, y_test = _read(root)
     if num_training + num_validation > len(x) or num_test > len(x_test):
         raise ValueError(
             f"get_CIFAR10_data: wanted {num_training} + {num_validation} training and validation images and {num_test} "

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import config as engine
 from .. import memory
+from .._ext import flat
 from .._ext import update as kernels
 from ..memory import Array
 from .arrays import FLOATS
@@ -65,8 +66,8 @@ def sgd_momentum(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, 
     """v = momentum v - lr dw;  w += v.    config: learning_rate 1e-2, momentum 0.9, velocity 0.  Polyak 1964."""
     w, dw, config = _start("sgd_momentum", w, dw, config, learning_rate=1e-2, momentum=0.9)
     v, threads = _moment("sgd_momentum", config, "velocity", w), engine.get_num_threads()
-    kernels.axpy(_flat(v), _flat(dw), -config["learning_rate"], config["momentum"], threads)
-    kernels.axpy(_flat(w), _flat(v), 1.0, 1.0, threads)
+    flat.axpy(_flat(v), _flat(dw), -config["learning_rate"], config["momentum"], threads)
+    flat.axpy(_flat(w), _flat(v), 1.0, 1.0, threads)
     return w, config
 
 
@@ -78,9 +79,9 @@ def nesterov(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, Conf
     """
     w, dw, config = _start("nesterov", w, dw, config, learning_rate=1e-2, momentum=0.9)
     v, threads, mu = _moment("nesterov", config, "velocity", w), engine.get_num_threads(), config["momentum"]
-    kernels.axpy(_flat(w), _flat(v), -mu, 1.0, threads)
-    kernels.axpy(_flat(v), _flat(dw), -config["learning_rate"], mu, threads)
-    kernels.axpy(_flat(w), _flat(v), 1 + mu, 1.0, threads)
+    flat.axpy(_flat(w), _flat(v), -mu, 1.0, threads)
+    flat.axpy(_flat(v), _flat(dw), -config["learning_rate"], mu, threads)
+    flat.axpy(_flat(w), _flat(v), 1 + mu, 1.0, threads)
     return w, config
 
 

@@ -27,5 +27,7 @@ def pool_settings(op: str, x: Any, pool_param: Mapping[str, Any]) -> tuple[tuple
     """((height, width), stride) of a pool_param for images x (N, C, H, W)."""
     if np.ndim(x) != 4:
         raise ValueError(f"{op}: x must be (N, C, H, W), found shape {np.shape(x)}")
-    height, width, stride = (_positive(op, pool_param, "pool_param", n) for n in ("pool_height", "pool_width", "stride"))
+    height, width, stride = (
+        _positive(op, pool_param, "pool_param", n) for n in ("pool_height", "pool_width", "stride")
+    )
     return (height, width), stride

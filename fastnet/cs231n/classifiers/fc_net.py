@@ -1,6 +1,7 @@
 """`cs231n.classifiers.fc_net`: fully connected nets of two layers and of any number."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,10 @@ class TwoLayerNet(Net):
     ) -> None:
         super().__init__(reg, np.float64)
         self.params["W1"], self.params["b1"] = self.normal(weight_scale, input_dim, hidden_dim), self.zeros(hidden_dim)
-        self.params["W2"], self.params["b2"] = self.normal(weight_scale, hidden_dim, num_classes), self.zeros(num_classes)
+        self.params["W2"], self.params["b2"] = (
+            self.normal(weight_scale, hidden_dim, num_classes),
+            self.zeros(num_classes),
+        )
 
     def loss(self, X: Any, y: Any = None) -> Any:
         """X (N, d1, …, dk)  ->  scores (N, C) without y; with labels y (N,), (loss, gradients by name)."""
@@ -93,7 +97,7 @@ class FullyConnectedNet(Net):
         self.use_dropout = dropout_keep_ratio != 1
         self.num_layers = len(hidden_dims) + 1
         sizes = [input_dim, *hidden_dims, num_classes]
-        for i, (d, m) in enumerate(zip(sizes, sizes[1:]), 1):
+        for i, (d, m) in enumerate(pairwise(sizes), 1):
             self.params[f"W{i}"], self.params[f"b{i}"] = self.normal(weight_scale, d, m), self.zeros(m)
             if normalization and i < self.num_layers:
                 self.params[f"gamma{i}"], self.params[f"beta{i}"] = np.ones(m, self.dtype), self.zeros(m)

@@ -41,7 +41,7 @@ def batchnorm_in(
 
 
 def batchnorm_forward(x: Any, gamma: Any, beta: Any, bn_param: MutableMapping[str, Any]) -> tuple[Array, Any]:
-    """out = gamma * (x - m[d]) / sqrt(v[d] + eps) + beta, with m and biased v over the batch (train) or the running ones (test).
+    """out = gamma * (x - m[d]) / sqrt(v[d] + eps) + beta, m and biased v of the batch (train) or running (test).
 
     x (N, D), gamma and beta (D,)  ->  out (N, D), cache.  bn_param: "mode"; "eps" 1e-5; "momentum" 0.9, which weighs the
     OLD value: running = momentum * running + (1 - momentum) * batch; "running_mean" and "running_var", zeros at first and
@@ -109,9 +109,7 @@ def layernorm_backward(dout: Any, cache: Any) -> Gradients:
     return ordinary(dx), dgamma, dbeta
 
 
-def spatial_groupnorm_forward(
-    x: Any, gamma: Any, beta: Any, G: int, gn_param: Mapping[str, Any]
-) -> tuple[Array, Any]:
+def spatial_groupnorm_forward(x: Any, gamma: Any, beta: Any, G: int, gn_param: Mapping[str, Any]) -> tuple[Array, Any]:
     """out = gamma[c] * (x - m[n,g]) / sqrt(v[n,g] + eps) + beta[c], g being the group of C / G channels that c is in.
 
     x (N, C, H, W), gamma and beta (1, C, 1, 1) or (C,), G groups, gn_param {"eps": 1e-5}  ->  out (N, C, H, W), cache.
