@@ -6,6 +6,16 @@ the biased variance; dropout's `p` is the probability to KEEP; L2 is 0.5 * reg *
 come from NumPy's global generator (`np.random.seed`). docs/cs231n.md has the whole list.
 """
 
-from . import classifiers, data_utils, fast_layers, gradient_check, layer_utils, layers, optim, solver
+from . import classifiers, data_utils, fast_layers, gradient_check, layer_utils, layers, optim, solver, vis_utils
 
-__all__ = ["classifiers", "data_utils", "fast_layers", "gradient_check", "layer_utils", "layers", "optim", "solver"]
+__all__ = [
+    "classifiers",
+    "data_utils",
+    "fast_layers",
+    "gradient_check",
+    "layer_utils",
+    "layers",
+    "optim",
+    "solver",
+    "vis_utils",
+]

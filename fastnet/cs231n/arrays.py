@@ -40,6 +40,11 @@ def ordinary(y: Array) -> Array:
     return functional.flatten(y)[0].reshape(y.shape) if y.ndim == 4 and y.size else memory.copy(y)
 
 
+def own(y: Array) -> Array:
+    """y in C order and memory of its own, for a kernel's output that a cache keeps: the caller may change it in place."""
+    return memory.copy(y) if y.flags.c_contiguous else ordinary(y)
+
+
 def rows(x: Array) -> Array:
     """x (N, …) as (N, D), where D is the product of the rest."""
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))

@@ -45,13 +45,12 @@ def conv_forward_fast(x: Any, w: Any, b: Any, conv_param: Mapping[str, Any]) -> 
     return ordinary(out), cache
 
 
-def conv_backward_fast(dout: Any, cache: Any) -> tuple[Array, Array, Array]:
-    """dout (N, F, H', W')  ->  dx (N, C, H, W), dw (F, C, HH, WW), db (F,)."""
+def conv_backward_fast(dout: Any, cache: Any, *, input_gradient: bool = True) -> tuple[Any, Array, Array]:
+    """dout (N, F, H', W')  ->  dx (N, C, H, W), or None without `input_gradient`, dw (F, C, HH, WW), db (F,)."""
     dout = gradient("conv_backward_fast", dout, cache.shape, cache.x.dtype)
-    dx, dw, db = functional.conv2d_backward(dout, cache)
-    assert dx is not None
+    dx, dw, db = functional.conv2d_backward(dout, cache, input_gradient=input_gradient)
     assert db is not None
-    return ordinary(dx), ordinary(dw), db
+    return None if dx is None else ordinary(dx), ordinary(dw), db
 
 
 def max_pool_forward_fast(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import functional
 from ..memory import Array
-from .arrays import gradient, ordinary
+from .arrays import gradient, ordinary, own
 from .fast_layers import conv_backward_fast, conv_in
 from .layers import (
     affine_backward,
@@ -35,7 +35,7 @@ __all__ = [
     "conv_relu_pool_forward",
 ]
 
-Gradients = tuple[Array, Array, Array]
+Gradients = tuple[Any, Array, Array]
 
 
 def affine_relu_forward(x: Any, w: Any, b: Any) -> tuple[Array, Any]:
@@ -45,10 +45,10 @@ def affine_relu_forward(x: Any, w: Any, b: Any) -> tuple[Array, Any]:
     return out, (affine, relu)
 
 
-def affine_relu_backward(dout: Any, cache: Any) -> Gradients:
-    """dout (N, M)  ->  dx, dw, db."""
+def affine_relu_backward(dout: Any, cache: Any, *, input_gradient: bool = True) -> Gradients:
+    """dout (N, M)  ->  dx (None without `input_gradient`), dw, db."""
     affine, relu = cache
-    return affine_backward(relu_backward(dout, relu), affine)
+    return affine_backward(relu_backward(dout, relu), affine, input_gradient=input_gradient)
 
 
 def affine_bn_relu_forward(
@@ -72,7 +72,7 @@ def conv_relu_forward(x: Any, w: Any, b: Any, conv_param: Mapping[str, Any]) -> 
     """out = max(0, conv(x)).    x (N, C, H, W), w (F, C, HH, WW), b (F,)  ->  out (N, F, H', W'), cache."""
     a, conv = conv_in("conv_relu_forward", x, w, b, conv_param)
     out, relu = functional.relu(a)
-    return ordinary(out), (conv, relu)
+    return own(out), (conv, relu)
 
 
 def conv_relu_backward(dout: Any, cache: Any) -> Gradients:
@@ -89,7 +89,7 @@ def conv_bn_relu_forward(
     a, conv = conv_in("conv_bn_relu_forward", x, w, b, conv_param)
     a, norm = batchnorm_in("conv_bn_relu_forward", a, gamma, beta, bn_param, 4)
     out, relu = functional.relu(a)
-    return ordinary(out), (conv, norm, relu)
+    return own(out), (conv, norm, relu)
 
 
 def conv_bn_relu_backward(dout: Any, cache: Any) -> tuple[Array, Array, Array, Array, Array]:
@@ -114,8 +114,9 @@ def conv_relu_pool_forward(
     return ordinary(out), (conv, relu, pool)
 
 
-def conv_relu_pool_backward(dout: Any, cache: Any) -> Gradients:
-    """dout like the forward pass's output  ->  dx, dw, db."""
+def conv_relu_pool_backward(dout: Any, cache: Any, *, input_gradient: bool = True) -> Gradients:
+    """dout like the forward pass's output  ->  dx (None without `input_gradient`), dw, db."""
     conv, relu, pool = cache
     dout = gradient("conv_relu_pool_backward", dout, pool.y_shape, pool.dtype)
-    return conv_backward_fast(functional.relu_backward(functional.max_pool2d_backward(dout, pool), relu), conv)
+    da = functional.relu_backward(functional.max_pool2d_backward(dout, pool), relu)
+    return conv_backward_fast(da, conv, input_gradient=input_gradient)

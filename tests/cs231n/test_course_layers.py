@@ -234,6 +234,18 @@ def test_dropout_s_masks_come_from_the_seed_or_from_numpy_s_generator():
     np.testing.assert_array_equal(draw(), first)
 
 
+@pytest.mark.parametrize("filters", [1, 2])
+def test_a_sandwich_s_cache_outlives_a_change_of_its_output(filters):
+    draw, param = draws(2), {"stride": 1, "pad": 1}
+    arrays = draw(2, 3, 5, 4), draw(filters, 3, 3, 2), draw(filters)
+    out, cache = layer_utils.conv_relu_forward(*arrays, param)
+    dout = draw(*out.shape)
+    wanted = layer_utils.conv_relu_backward(dout, cache)
+    out[...] = 0
+    for found, before in zip(layer_utils.conv_relu_backward(dout, cache), wanted):
+        np.testing.assert_array_equal(found, before)
+
+
 def test_relu_s_cache_outlives_a_change_of_its_output():
     x = draws(2)(4, 5)
     out, cache = layers.relu_forward(x)

@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 
 from ...memory import Array
+from .. import fast_layers, layer_utils, layers
+from ..fast_layers import *  # noqa: F403
+from ..layer_utils import *  # noqa: F403
 from ..layer_utils import affine_relu_backward, affine_relu_forward, conv_relu_pool_backward, conv_relu_pool_forward
+from ..layers import *  # noqa: F403
 from ..layers import affine_backward, affine_forward, softmax_loss
 from .net import Net
 
 __all__ = ["ThreeLayerConvNet"]
+__all__ += layers.__all__  # the notebooks' star import of this module brings them along
+__all__ += layer_utils.__all__
+__all__ += fast_layers.__all__
 
 
 class ThreeLayerConvNet(Net):
@@ -62,5 +69,5 @@ class ThreeLayerConvNet(Net):
         grads: dict[str, Array] = {}
         dx, grads["W3"], grads["b3"] = affine_backward(dx, third)
         dx, grads["W2"], grads["b2"] = affine_relu_backward(dx, second)
-        _, grads["W1"], grads["b1"] = conv_relu_pool_backward(dx, first)
+        _, grads["W1"], grads["b1"] = conv_relu_pool_backward(dx, first, input_gradient=False)
         return self.regularize(loss, grads), grads

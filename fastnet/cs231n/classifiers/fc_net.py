@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from ...memory import Array
+from .. import fast_layers, layer_utils, layers
+from ..fast_layers import *  # noqa: F403
+from ..layer_utils import *  # noqa: F403
 from ..layer_utils import affine_relu_backward, affine_relu_forward
+from ..layers import *  # noqa: F403
 from ..layers import (
     affine_backward,
     affine_forward,
@@ -24,6 +28,9 @@ from ..layers import (
 from .net import Net
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
+__all__ += layers.__all__  # the notebooks' star import of this module brings them along
+__all__ += layer_utils.__all__
+__all__ += fast_layers.__all__
 
 NORMALIZATIONS = (None, "batchnorm", "layernorm")
 
@@ -59,7 +66,7 @@ class TwoLayerNet(Net):
         loss, dscores = softmax_loss(scores, y)
         grads: dict[str, Array] = {}
         dhidden, grads["W2"], grads["b2"] = affine_backward(dscores, second)
-        _, grads["W1"], grads["b1"] = affine_relu_backward(dhidden, first)
+        _, grads["W1"], grads["b1"] = affine_relu_backward(dhidden, first, input_gradient=False)
         return self.regularize(loss, grads), grads
 
 
@@ -123,7 +130,7 @@ class FullyConnectedNet(Net):
             x, drop = dropout_forward(x, self.dropout_param)
         return x, (affine, norm, relu, drop)
 
-    def _backward(self, i: int, dx: Array, cache: tuple[Any, ...], grads: dict[str, Array]) -> Array:
+    def _backward(self, i: int, dx: Any, cache: tuple[Any, ...], grads: dict[str, Array]) -> Any:
         affine, norm, relu, drop = cache
         if self.use_dropout:
             dx = dropout_backward(dx, drop)
@@ -131,7 +138,7 @@ class FullyConnectedNet(Net):
         if self.normalization:
             normalize = batchnorm_backward if self.normalization == "batchnorm" else layernorm_backward
             dx, grads[f"gamma{i}"], grads[f"beta{i}"] = normalize(dx, norm)
-        dx, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dx, affine)
+        dx, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dx, affine, input_gradient=i > 1)
         return dx
 
     def loss(self, X: Any, y: Any = None) -> Any:

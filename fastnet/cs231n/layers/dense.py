@@ -24,18 +24,18 @@ def affine_forward(x: Any, w: Any, b: Any) -> tuple[Array, Any]:
     return ordinary(functional.linear(rows(x), w.T, b)[0]), (x, w, b)
 
 
-def affine_backward(dout: Any, cache: Any) -> tuple[Array, Array, Array]:
+def affine_backward(dout: Any, cache: Any, *, input_gradient: bool = True) -> tuple[Any, Array, Array]:
     """dx = dout w^T,  dw = x^T dout,  db = sum of dout over the examples.
 
-    dout (N, M)  ->  dx (N, d1, …, dk), dw (D, M), db (M,).
+    dout (N, M)  ->  dx (N, d1, …, dk), or None without `input_gradient`, dw (D, M), db (M,).
     """
     x, w, _ = cache
     dout = gradient("affine_backward", dout, (x.shape[0], w.shape[1]), x.dtype)
-    dx = functional.linear(dout, w)[0]
+    dx = ordinary(functional.linear(dout, w)[0]).reshape(x.shape) if input_gradient else None
     # A linear layer's dw is dy^T x, so the product with x and dout in each other's place is ours, in C order.
     swapped = LinearSaved(np.ascontiguousarray(dout)[:, None, None], w, False)
     dw = functional.linear_backward(rows(x), swapped, input_gradient=False)[1]
-    return ordinary(dx).reshape(x.shape), ordinary(dw), dout.sum(axis=0)
+    return dx, ordinary(dw), dout.sum(axis=0)
 
 
 def relu_forward(x: Any) -> tuple[Array, Any]:
