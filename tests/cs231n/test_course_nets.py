@@ -27,6 +27,14 @@ def test_the_two_layer_net_gives_the_notebook_s_losses():
     assert net.loss(x, y)[0] == pytest.approx(26.5948426952, abs=1e-10)
 
 
+def test_the_fully_connected_net_gives_the_notebook_s_initial_losses():
+    seed(231)
+    x, y = np.random.randn(2, 15), np.random.randint(10, size=2)  # noqa: NPY002
+    for reg, wanted in ((0, 2.3004790897684924), (3.14, 7.052114776533016)):
+        net = FullyConnectedNet([20, 30], input_dim=15, reg=reg, weight_scale=5e-2, dtype=np.float64)
+        assert net.loss(x, y)[0] == pytest.approx(wanted, rel=1e-14)
+
+
 def check_net(net, x, y, tolerance, h=1e-5):
     """Every gradient of a net against central differences."""
     _, grads = net.loss(x, y)
