@@ -29,17 +29,21 @@ def _quota() -> int:
         return sys.maxsize
 
 
-_threads = max(1, min(cpu.openmp_threads(), _quota()))
+MOST = 1024  # threads: far beyond them OpenMP ends the process, because the system refuses to make them
+
+_threads = max(1, min(cpu.openmp_threads(), _quota(), MOST))
 _precision: Precision = "highest"
 
 
 def set_num_threads(n: int) -> None:
-    """Let every kernel use n threads. Results are the same bits for any n. ValueError if n < 1."""
+    """Let every kernel use n threads. Results are the same bits for any n. ValueError if n < 1 or n > 1024."""
     global _threads
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"set_num_threads: expected an integer, found {type(n).__name__}")
     if n < 1:
         raise ValueError(f"set_num_threads: expected at least 1, found {n}")
+    if n > MOST:
+        raise ValueError(f"set_num_threads: expected at most {MOST}, found {n}")
     _threads = int(n) if cpu.has_openmp() else 1
 
 

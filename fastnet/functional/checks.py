@@ -82,9 +82,18 @@ def pair(op: str, value: Any, name: str, least: int) -> tuple[int, int]:
     return integer(op, both[0], name, least), integer(op, both[1], name, least)
 
 
+def finite(array: Array) -> bool:
+    """Are all values finite? The sum answers in one pass without a copy; only if it overflows each value is asked."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
 def labels(op: str, y: Any, rows: int, classes: int) -> Array:
     """Labels y (N,) as int64, each in [0, classes); the error names the first bad row."""
     y = np.asarray(y)
+    if y.dtype.kind == "f" and y.ndim == 1 and (y % 1 != 0).any():
+        row = int((y % 1 != 0).argmax())
+        raise ValueError(f"{op}: label {y[row]} in row {row} is not an integer")
     if y.dtype.kind not in "iu":
         raise TypeError(f"{op}: labels must be integers, found {y.dtype}")
     if y.shape != (rows,):

@@ -194,7 +194,8 @@ def _depthwise(w: Array, geometry: Geometry) -> tuple[Array, Array]:
 
 
 def _gather(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
-    if _is_depthwise(geometry, x.shape[3], out.shape[3]):
+    # The depthwise kernel leaves padding out; a weight that is not finite makes NaN of its zeros.
+    if _is_depthwise(geometry, x.shape[3], out.shape[3]) and checks.finite(w):
         taps, numbers = _depthwise(w, geometry)
         depthwise.forward(
             x,
@@ -212,8 +213,33 @@ def _scatter(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry
     if _is_depthwise(geometry, x.shape[3], out.shape[3]) and b is None:
         taps, numbers = _depthwise(w, geometry)
         depthwise.input_gradient(x, taps, out, numbers, config.get_num_threads())
-    else:
+    elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
         _correlate(x, w, b, out, geometry, scatter=True)
+    else:
+        _stamp(x, w, b, out, geometry)
+
+
+def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+    """What `_correlate` scatters, tap by tap, for weights that are not finite: beyond the edges of the source it multiplies
+    them by zeros, which makes NaN where nothing was to be added."""
+    groups = geometry.groups
+    channels, filters = x.shape[3] // groups, out.shape[3] // groups
+    out.fill(0)
+    for u, v in np.ndindex(*geometry.kernel):
+        here, there = [], []  # where the source has a pixel whose stamp lies in the target
+        for k, i in zip((u, v), (0, 1)):
+            at = k * geometry.dilation[i] - geometry.padding[i]
+            first = max(0, -(at // geometry.stride[i]))
+            last = min(x.shape[1 + i], (out.shape[1 + i] - 1 - at) // geometry.stride[i] + 1)
+            here.append(slice(first, max(first, last)))
+            places = at + geometry.stride[i] * np.arange(first, max(first, last))
+            there.append(places)
+        for g in range(groups):
+            part, tap = slice(g * channels, (g + 1) * channels), slice(g * filters, (g + 1) * filters)
+            with np.errstate(all="ignore"):
+                out[:, there[0][:, None], there[1], tap] += x[:, here[0], here[1], part] @ w[part, :, u, v]
+    if b is not None:
+        out += b
 
 
 def _weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
@@ -221,7 +247,13 @@ def _weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
         taps = np.empty((geometry.kernel[0] * geometry.kernel[1], x.shape[3]), x.dtype)
         _, numbers = _depthwise(taps.T, geometry)
         depthwise.weight_gradient(x, dy, taps, numbers, config.get_num_threads())
-        return np.ascontiguousarray(taps.T).reshape(-1, 1, *geometry.kernel)
+        # The kernel leaves padding out, whose zeros make NaN of an infinite dy: it shows in another tap, or all lie outside.
+        outside = any(
+            p > d * (k - 1) or n < d
+            for k, p, d, n in zip(geometry.kernel, geometry.padding, geometry.dilation, x.shape[1:3])
+        )
+        if not outside and checks.finite(taps):
+            return np.ascontiguousarray(taps.T).reshape(-1, 1, *geometry.kernel)
     return _weights(x, dy, geometry)
 
 

@@ -140,7 +140,8 @@ def batch_norm(
 def batch_norm_backward(dy: Any, saved: BatchNormSaved) -> tuple[Array, Array | None, Array | None]:
     """With xhat = (x - mean) / sqrt(var + eps): dbeta = sum of dy, dgamma = sum of dy * xhat, over all but the channels;
 
-    dgamma is None without gamma, dbeta without beta;  dx = gamma / sqrt(var + eps) * (dy - mean of dy - xhat * mean of dy * xhat); without training only the first term.
+    dgamma is None without gamma, dbeta without beta.
+    dx = gamma / sqrt(var + eps) * (dy - mean of dy - xhat * mean of dy * xhat); without training only the first term.
     """
     rows, shape, gamma, beta, mean, inverse, training = saved
     dy = _rows(checks.gradient("batch_norm_backward", dy, shape, rows.dtype))

@@ -304,8 +304,8 @@ class Layer:
     def astype(self, dtype: DTypeLike) -> Layer:
         """Convert every floating-point parameter and buffer, in place; returns the layer. Build update rules afterwards."""
         kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
-            raise TypeError(f"astype: expected float32 or float64, found {kind}")
+        if dtype is None or kind not in (np.float32, np.float64):
+            raise TypeError(f"{type(self).__name__}.astype: expected float32 or float64, found {dtype}")
         for layer in self.modules():
             layer._saved = None
             for parameter in layer._parameters.values():

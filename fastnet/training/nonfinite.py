@@ -6,17 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..functional.checks import finite
 from ..layers.base import Layer
 from ..memory import Array
 from ..parameters import Parameter, ParameterBuffer
 
 __all__ = ["explain_gradients", "explain_loss", "finite"]
-
-
-def finite(array: Array) -> bool:
-    """Are all values finite? The sum answers in one pass without a copy; only if it overflows each value is asked."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 def explain_gradients(net: Layer, buffer: ParameterBuffer) -> str:

@@ -184,6 +184,7 @@ BAD = [
           (np.array([0, 1, 2, 5, 1, 0]), ValueError, "label 5 in row 3 is outside 0 … 4"),
           (np.array([0, 1, -1, 4, 1, 0]), ValueError, "label -1 in row 2 is outside"),
           (np.array([0.0, 1, 2, 3, 4, 0]), TypeError, "labels must be integers, found float64"),
+          (np.array([0.0, 1, 2.5, 3, 4, 0]), ValueError, "label 2.5 in row 2 is not an integer"),
           (LABELS > 2, TypeError, "labels must be integers, found bool"),
           (LABELS[:5], ValueError, r"expected 6 labels of shape \(6,\), found shape \(5,\)"),
           (LABELS[:, None], ValueError, r"found shape \(6, 1\)"),
