@@ -1,5 +1,7 @@
 """The same numbers in every way that NumPy can hold them."""
 
+import tempfile
+
 import numpy as np
 
 
@@ -27,7 +29,8 @@ def memory_layouts(x, folder=None):
     yield "read-only", fixed
     yield "a subclass", x.view(type("Own", (np.ndarray,), {}))
     if folder is not None:
-        mapped = np.memmap(folder / "mapped", x.dtype, "w+", shape=x.shape)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            mapped = np.memmap(file, x.dtype, "w+", shape=x.shape)
         mapped[...] = x
         yield "memmap", mapped
 
