@@ -28,6 +28,7 @@ from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 cdef enum:
     STRIP = 512 << 10       # bytes of a task's strip: with its output it fits a 2 MB second-level cache
     PANEL = 24 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
+    LEAST = 64              # pixels of a block, at least: its chunk of weights is read once for all of them
     PIXELS = 96             # pixels of dy that stay in the first-level cache while the weight tiles go by
     PARTIALS = 4 << 20      # bytes of partial weight gradients
     SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
@@ -64,16 +65,20 @@ def pack_weights(const real[:, :, :, :] w, const Py_ssize_t[::1] tap_row, const 
 
 cdef void pack_block(const real[:, :, :, :] w, const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t taps,
                      Py_ssize_t panel, Py_ssize_t first, Py_ssize_t vectors, Py_ssize_t width, real *out) noexcept nogil:
-    cdef Py_ssize_t filters = w.shape[0], channels = w.shape[1]
     cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
-    cdef Py_ssize_t lane, t, c, last = least(first + 16, channels)
-    out += start * taps * channels
-    for lane in range(size):
-        for c in range(first, last):
-            for t in range(taps):
-                out[(t * channels + c) * size + lane] = (
-                    w[start + lane, c, tap_row[t], tap_column[t]] if start + lane < filters else 0
-                )
+    cdef Py_ssize_t valid = least(size, w.shape[0] - start), channels = w.shape[1], step = w.strides[0], lane, t, c
+    cdef const char *source
+    cdef real *to
+    for t in range(taps):
+        for c in range(first, least(first + 16, channels)):
+            source = <const char *>&w[start, c, tap_row[t], tap_column[t]]
+            to = out + start * taps * channels + (t * channels + c) * size
+            if step == sizeof(real):
+                memcpy(to, source, valid * sizeof(real))
+            else:
+                for lane in range(valid):
+                    to[lane] = (<const real *>(source + lane * step))[0]
+            memset(to + valid, 0, (size - valid) * sizeof(real))
 
 
 # --- forward and the gradient of the input ----------------------------------------------------------------------------
@@ -107,7 +112,7 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     # weights are. blocks * chunks = TASKS and the least traffic, chunks * strips + blocks * weights, give
     cdef double weights = segments * length * t.vectors * t.width, strips = s.images * strip_numbers(&s)
     chunks = most(1, least(panels, <Py_ssize_t>(sqrt(TASKS * weights / strips) + 0.5)))
-    cut(&s, ceil_div(s.images, ceil_div(TASKS, chunks)), STRIP * (2 if chunks > 1 else 1) // sizeof(real))
+    cut(&s, most(ceil_div(s.images, ceil_div(TASKS, chunks)), ceil_div(LEAST, s.rows * s.columns)), STRIP * (2 if chunks > 1 else 1) // sizeof(real))
     chunks = most(chunks, least(panels, ceil_div(TASKS, s.blocks)))
     # Bias, as whole vectors, and the offsets of the segments from a pixel's first number.
     cdef unsigned char[::1] shared = Block(t.vectors * t.width * sizeof(real) + (segments + 1) * sizeof(Py_ssize_t))

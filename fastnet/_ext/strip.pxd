@@ -50,6 +50,7 @@ cdef inline void cut(Strip *s, Py_ssize_t images, Py_ssize_t numbers) noexcept n
         s.tall = (s.block_rows - 1) * s.step[0] + s.span[0]
     else:
         s.block_images = most(1, least(least(images, s.images), numbers // strip_numbers(s)))
+        s.block_images = ceil_div(s.images, ceil_div(s.images, s.block_images))
     s.blocks_across = ceil_div(s.rows, s.block_rows)
     s.blocks = ceil_div(s.images, s.block_images) * s.blocks_across
     s.pixel_size = s.depth if s.direct else s.channels

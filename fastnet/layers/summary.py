@@ -6,6 +6,7 @@ import numpy as np
 
 from ..memory import Array
 from .base import Layer
+from .containers import Sequential
 
 
 class Row(NamedTuple):
@@ -63,6 +64,8 @@ def summarize(net: Layer, input_shape: tuple[int, ...]) -> Summary:
     leaves = [(name, layer) for name, layer in net.named_modules() if not layer.children()]
     modes = [(layer, layer.training) for layer in net.modules()]
     dtypes = {parameter.data.dtype for _, parameter in net.named_parameters()}
+    chains = [layer for layer in net.modules() if isinstance(layer, Sequential)]
+    fused = [chain.fuse for chain in chains]
 
     def watched(name: str, layer: Layer) -> Any:
         forward = layer.forward
@@ -85,11 +88,15 @@ def summarize(net: Layer, input_shape: tuple[int, ...]) -> Summary:
         return call
 
     net.eval()
+    for chain in chains:
+        chain.fuse = False  # the rows come in the order in which the net is written
     try:
         for name, layer in leaves:
             layer.__dict__["forward"] = watched(name, layer)
         net.forward(np.zeros((1, *input_shape), dtypes.pop() if dtypes else np.float32))
     finally:
+        for chain, fuse in zip(chains, fused):
+            chain.fuse = fuse
         for _, layer in leaves:
             layer.__dict__.pop("forward", None)
         for layer, mode in modes:
