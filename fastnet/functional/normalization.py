@@ -138,10 +138,10 @@ def batch_norm(
 
 
 def batch_norm_backward(dy: Any, saved: BatchNormSaved) -> tuple[Array, Array | None, Array | None]:
-    """With xhat = (x - mean) / sqrt(var + eps): dbeta = sum of dy, dgamma = sum of dy * xhat, over all but the channels;
+    """With xhat = (x - mean) / sqrt(var + eps): dx = gamma / sqrt(var + eps) * (dy - mean of dy - xhat * mean of dy * xhat);
 
-    dgamma is None without gamma, dbeta without beta.
-    dx = gamma / sqrt(var + eps) * (dy - mean of dy - xhat * mean of dy * xhat); without training only the first term.
+    without training only the first term.  dgamma = sum of dy * xhat, dbeta = sum of dy, over all but the channels; None
+    without gamma, beta.
     """
     rows, shape, gamma, beta, mean, inverse, training = saved
     dy = _rows(checks.gradient("batch_norm_backward", dy, shape, rows.dtype))
