@@ -91,7 +91,7 @@ cdef void derivative(int f, const real *s, const real *dy, real *dx, Py_ssize_t 
         for i in range(n):
             v = s[i]
             e = a * exp_(zero if v > zero else v)
-            dx[i] = dy[i] * e if v <= zero else dy[i]
+            dx[i] = dy[i] if v > zero else dy[i] * e
     elif f == SIGMOID:
         for i in range(n):
             dx[i] = dy[i] * (s[i] * (one - s[i]))
@@ -314,7 +314,7 @@ cdef void times_rows(const real *x, const real *mask, real *y, Py_ssize_t rows, 
 def scale_channels(const real[:, :, ::1] x, const real[:, ::1] mask, real[:, :, ::1] y, int threads):
     """y[n, i, c] = x[n, i, c] * mask[n, c]."""
     cdef Py_ssize_t n
-    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static", use_threads_if=x.shape[0] * x.shape[1] * x.shape[2] > BLOCK):
         times_rows(&x[n, 0, 0], &mask[n, 0], &y[n, 0, 0], x.shape[1], x.shape[2])
 
 

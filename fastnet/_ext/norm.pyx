@@ -8,7 +8,7 @@ treat one example after the other, which is still in the cache the second time.
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 
-from fastnet._ext.columns cimport WIDTH, chunk_rows, row_width
+from fastnet._ext.columns cimport CHUNK, WIDTH, chunk_rows, row_width
 from fastnet._ext.moments cimport affine, bias, combine, gradient, normalise, products, repeat, statistics, weight
 from fastnet._ext.types cimport real
 
@@ -183,7 +183,7 @@ def group_norm(const real[:, :, ::1] x, real[:, :, ::1] y, const real[::1] gamma
     cdef byte[::1] scratch = Block(size * threads)
     cdef const real *g = start(gamma)
     cdef const real *b = start(beta)
-    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static", use_threads_if=x.shape[0] * pixels * channels > CHUNK):
         normalise_groups(&x[n, 0, 0], &y[n, 0, 0], pixels, channels, mean.shape[1], g, b, eps, &mean[n, 0], &inverse[n, 0],
                          <double *>(&scratch[0] + size * threadid()))
 
@@ -221,7 +221,7 @@ def group_norm_backward(const real[:, :, ::1] x, const real[:, :, ::1] dy, real[
     cdef Py_ssize_t n, pixels = x.shape[1], channels = x.shape[2], size = row_width(channels) * (16 + 4 * sizeof(real))
     cdef byte[::1] scratch = Block(size * threads)
     cdef const real *g = start(gamma)
-    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static", use_threads_if=x.shape[0] * pixels * channels > CHUNK):
         groups_backward(&x[n, 0, 0], &dy[n, 0, 0], &dx[n, 0, 0], pixels, channels, mean.shape[1], g, &mean[n, 0], &inverse[n, 0],
                         &dgamma[n, 0], &dbeta[n, 0], <double *>(&scratch[0] + size * threadid()))
 
@@ -254,7 +254,7 @@ def layer_norm(const real[:, ::1] x, real[:, ::1] y, const real[::1] gamma, cons
     """y = (x - mean) / sqrt(var + eps) * gamma + beta with the statistics of each row of x (rows, size); gamma, beta (size,)."""
     cdef Py_ssize_t n, size = x.shape[1], bytes = lanes(size) * (16 + sizeof(real))
     cdef byte[::1] scratch = Block(bytes * threads)
-    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for n in prange(x.shape[0], nogil=True, num_threads=threads, schedule="static", use_threads_if=x.shape[0] * size > CHUNK):
         normalise_row(&x[n, 0], &y[n, 0], size, &gamma[0], &beta[0], eps, &mean[n], &inverse[n], <double *>(&scratch[0] + bytes * threadid()))
 
 
@@ -285,7 +285,7 @@ def layer_norm_backward(const real[:, ::1] x, const real[:, ::1] dy, real[:, ::1
     """dx, and the parts of dgamma and dbeta, (chunks, size), that each chunk of rows has (zeros before), to be added by the caller."""
     cdef Py_ssize_t rows = x.shape[0], size = x.shape[1], bytes = lanes(size) * (16 + sizeof(real)), k, chunks = dgamma.shape[0]
     cdef byte[::1] scratch = Block(bytes * threads)
-    for k in prange(chunks, nogil=True, num_threads=threads, schedule="static"):
+    for k in prange(chunks, nogil=True, num_threads=threads, schedule="static", use_threads_if=rows * size > CHUNK):
         rows_backward(&x[0, 0], &dy[0, 0], &dx[0, 0], rows * k // chunks, rows * (k + 1) // chunks, size, &gamma[0], &mean[0], &inverse[0],
                       &dgamma[k, 0], &dbeta[k, 0], <double *>(&scratch[0] + bytes * threadid()))
 

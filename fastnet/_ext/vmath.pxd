@@ -77,12 +77,19 @@ cdef inline float log1p_f(float u) noexcept nogil:
 
 
 cdef inline float normal_f(float x, float *density) noexcept nogil:
-    """The normal distribution function at x, and exp(-x**2 / 2): Phi(-|x|) = exp(-x**2 / 2) * polynomial(1 / (1 + 0.3 |x|))."""
-    cdef float one = 1, k = 0.3, half = 0.5, e = exp_f(-half * x * x), t = one / (one + k * fabsf(x)), q
-    cdef float c1 = 0.1196866899, c2 = 0.1195718124, c3 = 0.1102354376, c4 = 0.07838958808, c5 = 0.09615701381
-    cdef float c6 = -0.07942383382, c7 = 0.1917849512, c8 = -0.2282139147, c9 = 0.1124357478, c10 = -0.02062349393
-    q = c6 + t * (c7 + t * (c8 + t * (c9 + t * c10)))
-    q = e * t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * q)))))
+    """The normal distribution function at x, and exp(-x**2 / 2).
+
+    Phi(-|x|) = exp(-x**2 / 2) * t * polynomial(1 - t), t = 1 / (1 + k |x|); 1 - t = k |x| t without cancellation.
+    """
+    cdef float one = 1, k = 0.3125, half = 0.5, e = exp_f(-half * x * x), y = fabsf(x), t, v, q
+    cdef float c0 = 0.4999999991, c1 = -0.7766150832, c2 = 0.506760984, c3 = -0.007230112069, c4 = -0.1239169241
+    cdef float c5 = -0.01006705068, c6 = 0.02310453576, c7 = 0.03068082518, c8 = -0.005266530829, c9 = -0.02276242637
+    cdef float c10 = 0.009986829279, far = 64
+    y = far if y > far else y                # Inf * 0 would be NaN; from 15 on e is 0
+    t = one / (one + k * y)
+    v = k * y * t
+    q = c5 + v * (c6 + v * (c7 + v * (c8 + v * (c9 + v * c10))))
+    q = e * t * (c0 + v * (c1 + v * (c2 + v * (c3 + v * (c4 + v * q)))))
     density[0] = e
     return one - q if x > 0 else q
 

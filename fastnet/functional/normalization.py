@@ -5,6 +5,7 @@ group of channels of each example. All variances are biased; sums are accumulate
 much larger than the deviation costs nothing.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,12 +54,12 @@ class LayerNormSaved(NamedTuple):
     channels_last: bool
 
 
-def positive(op: str, value: Any, name: str, least: float = 0.0, most: float = np.inf) -> float:
+def positive(op: str, value: Any, name: str, least: float = 0.0, most: float = math.inf) -> float:
     """A number from least to most, finite."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{op}: {name} must be a number, found {value!r}")
-    if not (least <= value <= most and np.isfinite(value)):
-        limit = f"from {least:g} to {most:g}" if np.isfinite(most) else f"finite and at least {least:g}"
+    if not (least <= value <= most and math.isfinite(value)):
+        limit = f"from {least:g} to {most:g}" if math.isfinite(most) else f"finite and at least {least:g}"
         raise ValueError(f"{op}: {name} must be {limit}, found {value}")
     return float(value)
 
