@@ -192,9 +192,20 @@ def test_running_statistics_follow_pytorch_over_several_steps(dtype, shape):
             assert_near(found, other.grad.numpy(), 10 * tolerance)
 
 
-@pytest.mark.parametrize(("forward", "backward", "shape", "weights", "settings"), CASES[2:])
-def test_layer_and_group_norm_are_pytorchs(forward, backward, shape, weights, settings):
+LARGE = [
+    (layer_norm, layer_norm_backward, (3, 16, 13, 29), (16, 13, 29), {"normalized_shape": (16, 13, 29)}),
+    (layer_norm, layer_norm_backward, (700, 90), (90,), {"normalized_shape": 90}),
+    (group_norm, group_norm_backward, (3, 20, 47, 41), (20,), {"num_groups": 4}),
+]
+
+
+@pytest.mark.parametrize("level", _ext.available_levels())
+@pytest.mark.parametrize(("forward", "backward", "shape", "weights", "settings"), [*CASES[2:], *LARGE])
+def test_layer_and_group_norm_are_pytorchs_at_every_level(
+    monkeypatch, level, forward, backward, shape, weights, settings
+):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(functional.normalization, "kernels", _ext.load("norm", level))
     rng = np.random.default_rng(1)
     x, gamma, beta, dy = (rng.standard_normal(s).astype(np.float32) for s in (shape, weights, weights, shape))
     y, saved = forward(x, gamma=gamma, beta=beta, **settings)

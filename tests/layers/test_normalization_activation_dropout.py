@@ -146,7 +146,7 @@ def test_evaluation_draws_nothing_and_changes_nothing():
 def test_a_refused_input_draws_no_seed(x):
     layer = Dropout2d(0.5)
     state = layer.rng.bit_generator.state
-    with pytest.raises((TypeError, ValueError), match="^Dropout2d: "):
+    with pytest.raises((TypeError, ValueError), match=r"^Dropout2d: "):
         layer.forward(x)
     assert layer.rng.bit_generator.state == state
 
