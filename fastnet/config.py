@@ -1,6 +1,5 @@
 """The two settings that every call consults, threads and float32 precision, and what this build can do."""
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +17,14 @@ def _quota() -> int:
     """Whole processors that the container's CPU quota grants (cgroup v2, then v1); without a quota, very many."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, math.floor(int(limit) / int(period)))
-    except (OSError, ValueError):
+        return max(1, int(limit) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:
         folder = Path("/sys/fs/cgroup/cpu")
         limit, period = (folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()
-        return max(1, math.floor(int(limit) / int(period))) if int(limit) > 0 else sys.maxsize
-    except (OSError, ValueError):
+        return max(1, int(limit) // int(period)) if int(limit) > 0 else sys.maxsize
+    except (OSError, ValueError, ZeroDivisionError):
         return sys.maxsize
 
 

@@ -1,0 +1,223 @@
+"""The pool of memory: alignment, reuse, counting, no growth, impossible sizes, and that no two arrays share a byte."""
+
+import gc
+import itertools
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from fastnet import memory
+from fastnet.layers import Conv2d, MaxPool2d, ReLU, Sequential
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    """Each test starts with nothing kept."""
+    gc.collect()
+    memory.empty_cache()
+    yield
+    memory.empty_cache()
+
+
+def address(array):
+    return array.ctypes.data
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 1000, 4097, 1 << 20, (4 << 20) - 1, 4 << 20, (9 << 20) + 3])
+def test_arrays_are_aligned_and_from_4_mb_on_to_huge_pages(nbytes):
+    for _ in range(3):
+        array = memory.empty((nbytes,), np.uint8)
+        assert array.shape == (nbytes,)
+        assert address(array) % (2 << 20 if nbytes >= 4 << 20 else 64) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.intp])
+def test_arrays_are_ordinary_ones(dtype):
+    array = memory.empty((3, 5, 2), dtype)
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    array[...] = np.arange(30).reshape(3, 5, 2)
+    np.testing.assert_array_equal(array.sum((0, 2)), np.arange(30).reshape(3, 5, 2).sum((0, 2)))
+    assert not memory.zeros((4, 3), dtype).any()
+    assert memory.empty((), dtype).shape == ()
+
+
+def test_a_piece_is_reused_once_the_last_view_of_it_is_gone():
+    first = memory.empty((1000, 33))
+    place, view = address(first), first[5:, ::2]
+    del first
+    assert address(memory.empty((1000, 33))) != place  # a view keeps it alive
+    del view
+    assert address(memory.empty((1000, 33))) == place
+    assert address(memory.empty((33, 999))) == place  # and for nearly the same size
+
+
+def test_statistics_count_what_lives_what_is_kept_and_the_peak():
+    base = memory.statistics()
+    assert base["kept"] == 0
+    arrays = [memory.empty((1 << 20,), np.uint8) for _ in range(3)]
+    assert memory.statistics()["live"] == base["live"] + (3 << 20)
+    assert memory.statistics()["peak"] == memory.statistics()["live"]
+    arrays.pop()
+    assert memory.statistics() == {
+        "live": base["live"] + (2 << 20), "kept": 1 << 20, "peak": base["live"] + (3 << 20)
+    }  # fmt: skip
+    del arrays
+    memory.empty_cache()
+    assert memory.statistics() == base | {"peak": base["live"]}
+
+
+def test_live_and_kept_bytes_never_exceed_the_peak_of_live_ones():
+    rng, arrays = np.random.default_rng(0), []
+    for _ in range(3000):
+        if arrays and rng.random() < 0.5:
+            arrays.pop(int(rng.integers(len(arrays))))
+        else:
+            arrays.append(memory.empty((int(2 ** rng.uniform(0, 18)),), np.uint8))
+        s = memory.statistics()
+        assert s["live"] + s["kept"] <= s["peak"]
+
+
+def test_no_two_arrays_that_live_share_a_byte():
+    """A thousand random comings and goings, each array filled with a number of its own that must still be there."""
+    rng, alive = np.random.default_rng(1), {}
+    for k in range(4000):
+        if len(alive) > 40 or (alive and rng.random() < 0.4):
+            chosen = list(alive)[int(rng.integers(len(alive)))]
+            assert (alive.pop(chosen) == chosen).all()
+        else:
+            array = memory.empty((int(2 ** rng.uniform(0, 14)),), np.int64)
+            array.fill(k)
+            alive[k] = array
+    places = sorted((address(a), address(a) + a.nbytes) for a in alive.values())
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(places))
+    for k, array in alive.items():
+        assert (array == k).all()
+
+
+def test_arrays_of_several_threads_never_share_a_byte():
+    wrong = []
+
+    def work(seed):
+        rng, mine = np.random.default_rng(seed), []
+        for k in range(400):
+            array = memory.empty((int(rng.integers(1, 5000)),), np.int64)
+            array.fill(seed * 1000 + k)
+            mine.append((seed * 1000 + k, array))
+            if len(mine) > 10:
+                number, old = mine.pop(int(rng.integers(10)))
+                if not (old == number).all():
+                    wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_arrays_that_hold_each_other_in_a_circle_come_back():
+    class Holder:
+        pass
+
+    before = memory.statistics()["live"]
+    for _ in range(50):
+        one, other = Holder(), Holder()
+        one.other, other.one, one.array = other, one, memory.empty((10_000,))
+    del one, other
+    gc.collect()
+    assert memory.statistics()["live"] == before
+
+
+@linux
+def test_a_thousand_shapes_leave_no_more_behind_than_the_largest_needed():
+    import resource
+
+    rng = np.random.default_rng(2)
+    net = Sequential(Conv2d(3, 8, 3, padding=1), ReLU(), MaxPool2d(2))
+
+    def run(times, largest):
+        for _ in range(times):
+            n, h, w = (int(k) for k in rng.integers(2, largest, 3))
+            y = net.forward(rng.standard_normal((n, 3, h, w)).astype(np.float32))
+            net.backward(y)
+
+    net.forward(np.zeros((16, 3, 16, 16), np.float32))
+    run(300, 16)
+    memory_then, peak_then = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, memory.statistics()["peak"]
+    run(1000, 16)
+    assert memory.statistics()["peak"] <= 1.5 * peak_then
+    assert memory.statistics()["kept"] + memory.statistics()["live"] <= memory.statistics()["peak"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_then < 1024  # kilobytes
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**62,), (2**31, 2**31), (2**63,), (2**64 + 1,), (2**40, 2**40, 3), (2**60 - 1,), (10**30,)]
+)
+def test_an_impossible_size_is_a_memory_error_and_nothing_is_lost(shape):
+    before = memory.statistics()["live"]
+    for _ in range(3):
+        with pytest.raises(MemoryError, match="array"):
+            memory.empty(shape)
+    assert memory.statistics()["live"] == before
+    assert memory.zeros((7, 5)).shape == (7, 5)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (3, -2), (-4, -5)])
+def test_a_negative_size_is_refused(shape):
+    with pytest.raises(ValueError, match="shape"):
+        memory.empty(shape)
+
+
+@linux
+def test_without_memory_the_kept_pieces_are_given_back_before_giving_up():
+    """In a process of its own, whose address space is limited to little more than it has."""
+    program = """
+import resource
+from fastnet import memory
+pieces = [memory.empty((1 << 24,), 'u1') for _ in range(8)]
+del pieces                                                    # 128 MB are kept
+with open('/proc/self/statm') as file:
+    size = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (32 << 20),) * 2)
+whole = memory.empty((100 << 20,), 'u1')                      # fits only if they go
+whole[::4096] = 1
+try:
+    memory.empty((1 << 30,), 'u1')
+except MemoryError as error:
+    print('refused', memory.statistics()['live'] >> 20, error)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.stdout.startswith("refused 10"), found.stderr
+    assert "no memory for an array of 1073741824 bytes" in found.stdout
+
+
+def test_images_are_channels_last_and_their_memory_is_shown_without_a_copy():
+    y = memory.empty_images((2, 3, 5, 4))
+    assert y.shape == (2, 3, 5, 4)
+    shown = memory.channels_last(y)
+    assert shown.shape == (2, 5, 4, 3)
+    assert shown.flags.c_contiguous
+    assert np.shares_memory(shown, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_images_in_any_other_order_are_copied_into_that_order(dtype):
+    x = np.random.default_rng(3).integers(0, 200, (2, 3, 5, 4)).astype(dtype)
+    for other in (x, np.asfortranarray(x), x[:, ::-1], x[:1], x[:0], x.astype(x.dtype.newbyteorder())):
+        shown = memory.channels_last(other)
+        assert shown.flags.c_contiguous
+        assert shown.dtype == dtype
+        assert shown.dtype.isnative
+        np.testing.assert_array_equal(shown.transpose(0, 3, 1, 2), other)
+        copied = memory.copy(other)
+        assert copied.flags.c_contiguous
+        assert not np.shares_memory(copied, other)
+        np.testing.assert_array_equal(copied, other)
