@@ -255,12 +255,14 @@ class Solver:
             mean = float(np.mean(history.loss[history.epoch_steps[-1] if history.epochs else 0 :]))
             candidates = (accuracy, -loss, train, -mean)  # the first of these that there is decides
             score = next((value for value in candidates if not math.isnan(value)), -math.inf)
-            better = self._best is None or score > self._best.score
-            best = Best(score, self.epoch + 1, self.net.state_dict()) if better else self._best
+            result = mean if math.isnan(loss) else loss
+            rank = (score, -result)  # of equal accuracies the lower loss is the better: they are often equal
+            better = self._best is None or rank > (self._best.score, -self._best.loss)
+            best = Best(score, result, self.epoch + 1, self.net.state_dict()) if better else self._best
         for schedule in self.schedules.values():
             if hasattr(schedule, "observe"):  # ReduceOnPlateau looks at results
                 rising = getattr(getattr(schedule, "schedule", schedule), "mode", "min") == "max"
-                schedule.observe(score if rising else mean if math.isnan(loss) else loss)
+                schedule.observe(score if rising else result)
         with self._interrupts.held():
             self._best = best
             self._seconds = time.perf_counter() - self._began
@@ -292,8 +294,9 @@ class Solver:
 
     @property
     def best(self) -> dict[str, Array]:
-        """The state (running statistics included) of the epoch with the best validation accuracy; without a validation split
-        the best training accuracy decides, without accuracies the lowest loss. Before the first epoch: the present state.
+        """The state (running statistics included) of the epoch with the best validation accuracy, and of equal ones with the
+        lowest loss; without a validation split the best training accuracy decides, without accuracies the lowest loss.
+        Before the first epoch: the present state.
         """
         return self.net.state_dict() if self._best is None else self._best.state
 

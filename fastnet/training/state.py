@@ -21,9 +21,10 @@ __all__ = ["Best", "Volatile", "alone", "load_state", "random_layers", "state_of
 
 
 class Best(NamedTuple):
-    """The best epoch so far: its score, its number from 1, and the net's state after it."""
+    """The best epoch so far: its score and loss, its number from 1, and the net's state after it."""
 
     score: float
+    loss: float
     epoch: int
     state: dict[str, Array]
 
