@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "ensemble": TRAINING,
     "interop": TRAINING,
     "cs231n": f"{TRAINING} diagnose reference",
-    "commands": f"{TOOLS} cs231n",
+    "commands": f"{TOOLS} about cs231n",
     "cli": f"{TOOLS} cs231n commands",
     "__main__": "cli",
 }

@@ -13,6 +13,7 @@ from fastnet import layers, models
 CASES = {
     "three_layer_convnet": [((3, 32, 32), 10, {}, 825_046), ((1, 9, 7), 5, {"filters": 4, "kernel_size": 3}, 5_445)],
     "lenet": [((1, 28, 28), 10, {}, 215_370), ((3, 33, 26), 7, {"dropout": 0.5, "hidden": 9}, 27_951)],
+    "lenet_bn": [((1, 28, 28), 10, {}, 215_546), ((3, 33, 26), 7, {"hidden": 9}, 28_008)],
     "vgg_bn": [((3, 32, 32), 10, {}, 1_187_274)],
     "resnet20": [((3, 32, 32), 10, {}, 272_474)],
     "resnet32": [((3, 32, 32), 10, {}, 466_906)],
@@ -132,7 +133,7 @@ def test_mobilenets_width_multiplies_its_channels():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: models.build("resnet19"), "there is no 'resnet19'; there are lenet, mobilenet_v1"),
+        (lambda: models.build("resnet19"), "there is no 'resnet19'; there are lenet, lenet_bn, mob"),
         (lambda: models.build("names"), "there is no 'names'"),
         (lambda: models.lenet((1, 3, 28)), "lenet: images must be at least 4 pixels high and wide, found 3 x 28"),
         (lambda: models.vgg_bn((3, 32, 7)), "vgg_bn: images must be at least 8 pixels high and wide, found 32 x 7"),

@@ -10,6 +10,7 @@ from ..layers import Sequential
 from .cifar_resnet import resnet20, resnet32, resnet56
 from .convnet import three_layer_convnet
 from .lenet5 import lenet
+from .lenet_bn import lenet_bn
 from .mobilenet import mobilenet_v1
 from .resnet import resnet18, resnet34, resnet50
 from .vgg import vgg_bn
@@ -17,6 +18,7 @@ from .vgg import vgg_bn
 __all__ = [
     "build",
     "lenet",
+    "lenet_bn",
     "mobilenet_v1",
     "names",
     "resnet18",

@@ -1,0 +1,214 @@
+"""The command line: a run writes its files, goes on, is evaluated; bad input gets one line and status 2."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnet
+from fastnet import cli, commands, config
+from fastnet.checkpoint import load_settings
+
+TINY = ["--model", "lenet", "--epochs", "1", "--batch-size", "250", "--threads", "1", "--progress", "none"]
+
+
+@pytest.fixture(autouse=True)
+def machine():
+    """--threads and --precision are for a process; here several commands share one."""
+    threads, precision = config.get_num_threads(), config.get_float32_matmul_precision()
+    yield
+    config.set_num_threads(threads)
+    config.set_float32_matmul_precision(precision)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of one epoch: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("run")
+    done = fastnet_command("train", *TINY, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def fastnet_command(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "fastnet", *arguments], capture_output=True, text=True, **options)
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command prints."""
+    assert cli.main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("\n")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_a_run_writes_its_files_and_prints_its_accuracies(run):
+    out, printed = run
+    files = {"checkpoint.safetensors", "history.csv", "history.json", "model.safetensors"}
+    assert files <= set(os.listdir(out)) <= files | {"curves.png"}
+    assert [line.split()[0] for line in printed.splitlines() if line.endswith("%")] == ["train", "validation", "test"]
+    history = json.loads((out / "history.json").read_text())
+    assert len(history["loss"]) == 16
+    assert history["epoch_steps"] == [16]
+    assert 0.5 < history["val_accuracy"][0] <= 1
+    assert len((out / "history.csv").read_text().splitlines()) == 17
+
+
+def test_a_run_draws_its_curves(run):
+    pytest.importorskip("matplotlib")
+    assert (run[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_saved_model_says_what_it_is_of(run):
+    arrays, settings = load_settings(run[0] / "model.safetensors")
+    assert settings["about"]["model"] == "lenet"
+    assert settings["about"]["input_shape"] == [1, 28, 28]
+    assert len(settings["about"]["normalize"]["mean"]) == 1
+    net = fastnet.models.build("lenet", (1, 28, 28), 10).load_state_dict(arrays)
+    assert np.isfinite(net.predict(np.zeros((2, 1, 28, 28), np.float32))).all()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint.safetensors"])
+def test_evaluate_repeats_the_accuracy_of_the_run(run, name, capsys, tmp_path):
+    wanted = next(line.split()[-1] for line in run[1].splitlines() if line.startswith("test"))
+    assert cli.main(["evaluate", str(run[0] / name), "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert next(line.split()[-1] for line in printed.splitlines() if line.startswith("all")) == wanted
+    assert len([line for line in printed.splitlines() if line.endswith("%")]) == 11
+
+
+def test_evaluate_draws_the_confusion_matrix(run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert (
+        cli.main(
+            ["evaluate", str(run[0] / "model.safetensors"), "--split", "val", "--confusion", str(tmp_path / "m.png")]
+        )
+        == 0
+    )
+    assert (tmp_path / "m.png").is_file()
+    assert "500 images" in capsys.readouterr().out
+
+
+def test_the_same_command_gives_the_same_model(run, tmp_path, capsys):
+    assert cli.main(["train", *TINY, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == (run[0] / "model.safetensors").read_bytes()
+
+
+def test_a_resumed_run_keeps_its_settings_and_has_the_bits_of_the_uninterrupted_one(tmp_path, capsys):
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    two = [*TINY, "--optimizer", "momentum", "--schedule", "constant", "--seed", "3", "--augment", "none"]
+    assert cli.main(["train", *two, "--epochs", "2", "--out", whole]) == 0
+    assert cli.main(["train", *two, "--out", parts]) == 0
+    assert cli.main(["train", "--resume", "--epochs", "2", "--threads", "1", "--progress", "none", "--out", parts]) == 0
+    assert fastnet_files(whole, "loss") == fastnet_files(parts, "loss")
+    first, second = (fastnet.load(Path(folder) / "model.safetensors") for folder in (whole, parts))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+def fastnet_files(folder, column):
+    return json.loads((Path(folder) / "history.json").read_text())[column]
+
+
+def test_a_run_stopped_by_ctrl_c_can_be_resumed(tmp_path):
+    command = [sys.executable, "-m", "fastnet", "train", *TINY, "--epochs", "200", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume` goes on from there" in errors
+    assert "Traceback" not in errors
+    _, settings = load_settings(tmp_path / "checkpoint.safetensors")
+    assert settings["solver"]["step"] >= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train", "--epochs", "0"], "at least 1"),
+        (["train", "--epochs", "two"], "expected an integer, found 'two'"),
+        (["train", "--lr", "-1"], "at least 0"),
+        (["train", "--lr", "0"], "above 0"),
+        (["train", "--lr", "nan"], "at least 0"),
+        (["train", "--label-smoothing", "1"], "below 1"),
+        (["train", "--model", "alexnet"], "alexnet"),
+        (["train", "--optimizer", "adamax"], "adamax"),
+        (["train", "--seed", "-3"], "at least 0"),
+        (["train", "--unknown"], "--unknown"),
+        (["train", "--data", "imagenet"], "imagenet"),
+        (["train", "--data", "folder:not-there"], "not-there"),
+        (["train", "--data", "mnist", "--root", "not-there"], "not-there"),
+        (["train", "--augment", "shift,rotate"], "rotate"),
+        (["train", "--resume"], "nothing to resume"),
+        (["evaluate"], "CHECKPOINT"),
+        (["evaluate", "not-there"], "not-there"),
+        (["fly"], "fly"),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_2(arguments, complaint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert complaint in refused(capsys, *arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_of_another_kind_are_refused(run, capsys, tmp_path):
+    (tmp_path / "text").write_text("not a model")
+    assert "safetensors" in refused(capsys, "evaluate", str(tmp_path / "text"))
+    fastnet.save({"x": np.zeros(3)}, tmp_path / "other")
+    assert "not written by `fastnet train`" in refused(capsys, "evaluate", str(tmp_path / "other"))
+    fastnet.save({"x": np.zeros(3)}, tmp_path / "checkpoint.safetensors")
+    assert "not written by `fastnet train`" in refused(capsys, "train", "--resume", "--out", str(tmp_path))
+
+
+def test_a_resumed_run_refuses_other_settings(run, capsys):
+    line = refused(capsys, "train", "--resume", "--seed", "5", "--out", str(run[0]))
+    assert "this run has --seed 0, found 5" in line
+
+
+def test_a_training_that_breaks_has_status_1(tmp_path, capsys):
+    arguments = ["train", *TINY, "--optimizer", "sgd", "--lr", "1e30", "--schedule", "constant", "--out", str(tmp_path)]
+    assert cli.main(arguments) == 1
+    line = capsys.readouterr().err
+    assert "step" in line
+    assert "parameter" in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["info"]])
+def test_help_is_everywhere_and_has_examples(command, capsys):
+    assert cli.main([*command, "--help"]) == 0
+    assert "example" in capsys.readouterr().out
+
+
+def test_without_a_command_it_prints_the_help(capsys):
+    assert cli.main([]) == 0
+    assert "usage: fastnet" in capsys.readouterr().out
+
+
+def test_info_prints_the_configuration(capsys):
+    assert cli.main(["info"]) == 0
+    assert "threads" in capsys.readouterr().out
+
+
+def test_bench_hands_its_arguments_over_in_a_clone_and_says_so_elsewhere(tmp_path, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(commands.subprocess, "call", lambda command, cwd: calls.append((command[1:], cwd)) or 7)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__main__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "--quick", "conv"]) == 7
+    assert calls == [(["-m", "bench", "--quick", "conv"], tmp_path)]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(commands, "__file__", str(tmp_path / "elsewhere" / "fastnet" / "commands.py"))
+    assert "in a clone" in refused(capsys, "bench")
