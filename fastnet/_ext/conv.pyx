@@ -33,6 +33,7 @@ cdef enum:
     PARTIALS = 4 << 20      # bytes of partial weight gradients
     SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
+    SHARES = 12             # tasks wanted of a weight gradient: each chunk and slice of one part fills the same strips anew
 
 
 cdef Strip strip_of(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
@@ -219,11 +220,10 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     cut(&s, PIXELS // (s.rows * s.columns), STRIP // sizeof(real))
     cdef Py_ssize_t parts = least(s.images * s.rows * s.columns // SUMMED, PARTIALS // (partial * <Py_ssize_t>sizeof(real)))
     parts = most(1, least(parts, least(s.images, TASKS)))
-    cdef Py_ssize_t chunks = least(panels, ceil_div(TASKS, parts)), slices = ceil_div(TASKS, parts * chunks)
+    cdef Py_ssize_t chunks = least(panels, ceil_div(SHARES, parts)), slices = ceil_div(SHARES, parts * chunks)
     slices = most(1, least(slices, segment.shape[0] * length // 128))
-    cdef Py_ssize_t lines = s.block_images * s.block_rows
-    cdef Py_ssize_t room = ((s.scratch + lines * s.columns * TILE_VECS * width) * sizeof(real)
-                            + 3 * lines * sizeof(Py_ssize_t) + 63) // 64 * 64
+    cdef Py_ssize_t pixels = s.block_images * s.block_rows * s.columns
+    cdef Py_ssize_t room = ((s.scratch + pixels * TILE_VECS * width) * sizeof(real) + pixels * sizeof(Py_ssize_t) + 63) // 64 * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef unsigned char[::1] sums = Block(parts * partial * sizeof(real))
     cdef real *partials = <real *>&sums[0]
@@ -249,61 +249,59 @@ cdef void gradient_part(const real *x, const Strip *s, const Py_ssize_t[:, ::1] 
                         unsigned char *scratch) noexcept nogil:
     """The sums of some images, panels and tiles, block by block of pixels."""
     cdef Py_ssize_t vectors = ceil_div(filters, width), depth = segment.shape[0] * length, blocks
-    cdef Py_ssize_t block, image, images, row, rows, panel, n, i, lines, count, many, group, first, vecs, size
+    cdef Py_ssize_t block, image, images, row, rows, panel, n, i, j, p, pixels, run, group, first, vecs, size
     cdef Py_ssize_t tile, tiles, k, r
-    cdef Py_ssize_t *x_line = <Py_ssize_t *>scratch
-    cdef Py_ssize_t *dy_line = x_line + s.block_images * s.block_rows
-    cdef Py_ssize_t *packed_line = dy_line + s.block_images * s.block_rows
-    cdef real *packed = <real *>(packed_line + s.block_images * s.block_rows)
+    cdef Py_ssize_t *at = <Py_ssize_t *>scratch
+    cdef real *packed = <real *>(at + s.block_images * s.block_rows * s.columns)
     cdef const real *source
+    cdef const real *gradient
     blocks = ceil_div(image_to - image_from, s.block_images) * s.blocks_across
     for block in range(blocks):
         image = image_from + block // s.blocks_across * s.block_images
         row = block % s.blocks_across * s.block_rows
         images, rows = least(s.block_images, image_to - image), least(s.block_rows, s.rows - row)
         source = open_strip(x, s, images, image, row, packed + s.block_images * s.block_rows * s.columns * TILE_VECS * width)
-        lines, count = 0, s.columns
+        p, run = 0, rows * s.columns        # pixels of an image in the block: they lie together in dy
         for n in range(images):
             for i in range(rows):
-                x_line[lines] = n * s.image_size + i * s.step[0] * s.row_size
-                dy_line[lines] = (((image + n) * s.rows + row + i) * s.columns) * dy_step
-                lines += 1
-        if s.direct and s.columns * s.step[1] * s.pixel_size == s.step[0] * s.row_size and (
-                images == 1 or rows * s.step[0] * s.row_size == s.image_size):
-            lines, count = 1, lines * count         # the lines lie end to end: one long one
-        many = most(1, PIXELS // count)
+                for j in range(s.columns):
+                    at[p] = n * s.image_size + i * s.step[0] * s.row_size + j * s.step[1] * s.pixel_size
+                    p += 1
+        pixels = p
         for panel in range(panel_from, panel_to):
             first = panel_start(vectors, panel)
             vecs = panel_start(vectors, panel + 1) - first
             size, first = vecs * width, first * width
-            pack_panel(dy + first, dy_line, dy_step, lines, count, least(size, filters - first), size, packed, packed_line)
+            gradient = packed
+            if size == dy_step:             # one panel is all there is, and dy lies as it should
+                gradient = dy + (image * s.rows + row) * s.columns * dy_step
+            else:
+                for n in range(images):
+                    pack_panel(dy + ((image + n) * s.rows + row) * s.columns * dy_step + first, dy_step, run,
+                               least(size, filters - first), size, packed + n * run * size)
             tiles = ceil_div(length, tile_rows[vecs])       # of a segment, as equal as can be
-            for group in range(ceil_div(lines, many)):
+            for group in range(ceil_div(pixels, PIXELS)):
+                p = group * PIXELS
                 for tile in range(slice * segment.shape[0] * tiles // slices, (slice + 1) * segment.shape[0] * tiles // slices):
                     k, r = tile // tiles, tile % tiles * length // tiles
+                    i = (tile % tiles + 1) * length // tiles - r
                     if block == 0 and group == 0:
-                        memset(sums + first * depth + (k * length + r) * size, 0,
-                               ((tile % tiles + 1) * length // tiles - r) * size * sizeof(real))
-                    tile_weights((tile % tiles + 1) * length // tiles - r, vecs,
-                                 source + segment[k, 0] * s.row_size + segment[k, 1] * s.pixel_size + r,
-                                 x_line + group * many, s.step[1] * s.pixel_size, packed, packed_line + group * many, size,
-                                 least(many, lines - group * many), count, sums + first * depth + (k * length + r) * size)
+                        memset(sums + first * depth + (k * length + r) * size, 0, i * size * sizeof(real))
+                    tile_weights(i, vecs, source + segment[k, 0] * s.row_size + segment[k, 1] * s.pixel_size + r, at + p,
+                                 gradient + p * size, least(PIXELS, pixels - p), sums + first * depth + (k * length + r) * size)
 
 
-cdef void pack_panel(const real *dy, const Py_ssize_t *line, Py_ssize_t step, Py_ssize_t lines, Py_ssize_t columns,
-                     Py_ssize_t valid, Py_ssize_t size, real *out, Py_ssize_t *out_line) noexcept nogil:
+cdef void pack_panel(const real *dy, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t valid, Py_ssize_t size,
+                     real *out) noexcept nogil:
     """One panel of dy, pixel by pixel without gaps: at its own stride it would fall on few sets of the first-level cache."""
-    cdef Py_ssize_t l, k, v
-    cdef const real *pixel
-    for l in range(lines):
-        out_line[l] = l * columns * size
-        for k in range(columns):
-            pixel = dy + line[l] + k * step
-            for v in range(valid):
-                out[v] = pixel[v]
-            for v in range(valid, size):
-                out[v] = 0
-            out += size
+    cdef Py_ssize_t p, v
+    for p in range(pixels):
+        for v in range(valid):
+            out[v] = dy[v]
+        for v in range(valid, size):
+            out[v] = 0
+        out += size
+        dy += step
 
 
 cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssize_t panel, Py_ssize_t channel,

@@ -103,34 +103,42 @@ static void NAME(tile_pixels)(int vecs, const REAL *const *at, const ptrdiff_t *
     }
 }
 
-/* out[row r, channels] += sum over the pixels of x[pixel + r] * dy[pixel, channels].
+/* out[row r, channels] += sum over the pixels p of x[at[p] + r] * dy[p, channels].
  *
- * The pixels are `lines` runs of `count`; a run starts at x + x_line[l] and dy + dy_line[l] and steps by x_step and dy_step.
- * out: (ROWS, VECS * WIDTH), packed. */
-TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, const ptrdiff_t *x_line, ptrdiff_t x_step,
-                               const REAL *dy, const ptrdiff_t *dy_line, ptrdiff_t dy_step, ptrdiff_t lines,
+ * dy: (count, VECS * WIDTH) and out: (ROWS, VECS * WIDTH), packed. A small tile has too few sums to hide a multiply-add's
+ * latency of four cycles on two units: it keeps WAYS of each, for every WAYS-th pixel, and adds them at the end. */
+TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, const ptrdiff_t *at, const REAL *dy,
                                ptrdiff_t count, REAL *out) {
-    VEC sum[TILE_MOST_ROWS][TILE_VECS];
-    TILE_UNROLL for (int r = 0; r < ROWS; r++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) sum[r][v] = *(const VEC *)(out + (r * VECS + v) * WIDTH);
-    for (ptrdiff_t l = 0; l < lines; l++) {
-        const REAL *a = x + x_line[l], *d = dy + dy_line[l];
-        for (ptrdiff_t p = 0; p < count; p++, a += x_step, d += dy_step) {
+    const int WAYS = ROWS * VECS < 4 ? 4 : ROWS * VECS < 8 ? 2 : 1;
+    VEC sum[4][TILE_MOST_ROWS][TILE_VECS];
+    TILE_UNROLL for (int i = 0; i < WAYS; i++)
+        TILE_UNROLL for (int r = 0; r < ROWS; r++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++)
+                sum[i][r][v] = i ? (VEC){0} : *(const VEC *)(out + (r * VECS + v) * WIDTH);
+    ptrdiff_t p = 0;
+    for (; p + WAYS <= count; p += WAYS)
+        TILE_UNROLL for (int i = 0; i < WAYS; i++, dy += VECS * WIDTH) {
+            const REAL *a = x + at[p + i];
             VEC g[TILE_VECS];
-            TILE_UNROLL for (int v = 0; v < VECS; v++) g[v] = *(const VEC *)(d + v * WIDTH);
+            TILE_UNROLL for (int v = 0; v < VECS; v++) g[v] = *(const VEC *)(dy + v * WIDTH);
             TILE_UNROLL for (int r = 0; r < ROWS; r++)
-                TILE_UNROLL for (int v = 0; v < VECS; v++) sum[r][v] += a[r] * g[v];
+                TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][r][v] += a[r] * g[v];
         }
-    }
+    for (; WAYS > 1 && p < count; p++, dy += VECS * WIDTH)
+        TILE_UNROLL for (int r = 0; r < ROWS; r++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++) sum[0][r][v] += x[at[p] + r] * *(const VEC *)(dy + v * WIDTH);
     TILE_UNROLL for (int r = 0; r < ROWS; r++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(out + (r * VECS + v) * WIDTH) = sum[r][v];
+        TILE_UNROLL for (int v = 0; v < VECS; v++) {
+            VEC total = sum[0][r][v];
+            TILE_UNROLL for (int i = 1; i < WAYS; i++) total += sum[i][r][v];
+            *(VEC *)(out + (r * VECS + v) * WIDTH) = total;
+        }
 }
 
 #define WEIGHTS(ROWS, VECS) \
-    case VECS * 32 + ROWS: NAME(weights)(ROWS, VECS, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out); break;
-static void NAME(tile_weights)(int rows, int vecs, const REAL *x, const ptrdiff_t *x_line, ptrdiff_t x_step,
-                               const REAL *dy, const ptrdiff_t *dy_line, ptrdiff_t dy_step, ptrdiff_t lines,
-                               ptrdiff_t count, REAL *out) {
+    case VECS * 32 + ROWS: NAME(weights)(ROWS, VECS, x, at, dy, count, out); break;
+static void NAME(tile_weights)(int rows, int vecs, const REAL *x, const ptrdiff_t *at, const REAL *dy, ptrdiff_t count,
+                               REAL *out) {
     switch (vecs * 32 + rows) {
     WEIGHTS(1, 1) WEIGHTS(2, 1) WEIGHTS(3, 1) WEIGHTS(4, 1) WEIGHTS(5, 1) WEIGHTS(6, 1) WEIGHTS(7, 1) WEIGHTS(8, 1)
     WEIGHTS(1, 2) WEIGHTS(2, 2) WEIGHTS(3, 2) WEIGHTS(4, 2)

@@ -9,12 +9,10 @@ cdef extern from "tile.h" nogil:
                            const float *b, const float *start, float **out) noexcept
     void tile_pixels_double(int vecs, const double **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
                             const double *b, const double *start, double **out) noexcept
-    void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
-                            const float *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
-                            Py_ssize_t count, float *out) noexcept
-    void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
-                             const double *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
-                             Py_ssize_t count, double *out) noexcept
+    void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *at, const float *dy, Py_ssize_t count,
+                            float *out) noexcept
+    void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *at, const double *dy, Py_ssize_t count,
+                             double *out) noexcept
     int tile_width_float, tile_width_double
 
 
@@ -26,13 +24,12 @@ cdef inline void tile_pixels(int vecs, const real **at, const Py_ssize_t *offset
         tile_pixels_double(vecs, at, offset, segments, length, b, start, out)
 
 
-cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *x_line, Py_ssize_t x_step,
-                              const real *dy, const Py_ssize_t *dy_line, Py_ssize_t dy_step, Py_ssize_t lines,
-                              Py_ssize_t count, real *out) noexcept nogil:
+cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *at, const real *dy, Py_ssize_t count,
+                              real *out) noexcept nogil:
     if real is float:
-        tile_weights_float(rows, vecs, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out)
+        tile_weights_float(rows, vecs, x, at, dy, count, out)
     else:
-        tile_weights_double(rows, vecs, x, x_line, x_step, dy, dy_line, dy_step, lines, count, out)
+        tile_weights_double(rows, vecs, x, at, dy, count, out)
 
 
 cdef inline Py_ssize_t lanes(const real *example) noexcept nogil:
