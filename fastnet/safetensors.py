@@ -83,7 +83,9 @@ def write(
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """(arrays by name, metadata) of the file; FormatError says what is wrong with it, OSError that it does not open."""
-    with open(path, "rb") as file:
+    with open(
+        os.fspath(path), "rb"
+    ) as file:  # fspath: a number is no path, though `open` would take it for a descriptor
         try:
             return _read(file)
         except FormatError as error:

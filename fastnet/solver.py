@@ -94,6 +94,8 @@ class Solver:
         self.batch_size = integer("batch_size", batch_size, 1)
         self.epochs, self.seed = integer("epochs", epochs, 0), integer("seed", seed, 0)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        if not (callable(getattr(self.loss, "forward", None)) and callable(getattr(self.loss, "backward", None))):
+            raise TypeError(f"Solver: loss must have forward(scores, y) and backward(), found {loss!r}")
         self.callbacks = list(callbacks)
         self.on_nonfinite = on_nonfinite
         self.regularization = regularizer(regularization)

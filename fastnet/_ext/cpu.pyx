@@ -21,6 +21,15 @@ cdef extern from *:
     static int fastnet_omp_threads(void) { return 1; }
     static int fastnet_openmp(void) { return 0; }
     #endif
+    /* A forked child has none of its parent's threads, but libgomp would wait for them at the child's first parallel loop.
+       So the forking thread's team is sent home before every fork; its next loop calls a new one, in parent and child. */
+    #if defined(_OPENMP) && !defined(_WIN32) && (_OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9))
+    #include <pthread.h>
+    static void fastnet_before_fork(void) { omp_pause_resource_all(omp_pause_soft); }
+    static int fastnet_survive_fork(void) { return pthread_atfork(fastnet_before_fork, NULL, NULL); }
+    #else
+    static int fastnet_survive_fork(void) { return 0; }
+    #endif
     #if defined(__VERSION__)
     #define FASTNET_COMPILER __VERSION__
     #else
@@ -30,8 +39,11 @@ cdef extern from *:
     int fastnet_level() nogil
     int fastnet_omp_threads() nogil
     int fastnet_openmp() nogil
+    int fastnet_survive_fork() nogil
     const char *FASTNET_COMPILER
     const char *FASTNET_FLAGS
+
+fastnet_survive_fork()
 
 LEVELS = ("generic", "avx2", "avx512")
 

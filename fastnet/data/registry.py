@@ -35,6 +35,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None, download: bool =
     split, the last images of every class of its training file are it (`fastnet.data.hold_out`), the same ones every
     time. ValueError for an unknown name, FileNotFoundError if files are missing, FormatError if they are damaged.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"load: expected the name of a data set, found {type(name).__name__}")
+    if name == FOLDER:
+        raise ValueError('load: expected a path behind "folder:", found none')
     if name.startswith(FOLDER):
         return read_folder(name[len(FOLDER) :])
     if name not in DATASETS:
