@@ -16,6 +16,7 @@ import numpy as np
 
 from . import config, data, models, optim
 from .about import show_config
+from .callbacks import Lambda
 from .checkpoint import Checkpoint, load_settings, save
 from .errors import FormatError
 from .files import replace_file
@@ -97,6 +98,7 @@ def train(args: Namespace) -> int:
         "schedule": SCHEDULES[args.schedule](lr, steps),
         "loss": SoftmaxCrossEntropy(label_smoothing=args.label_smoothing),
         "average": partial(optim.EMA, decay=args.average) if args.average else None,
+        "callbacks": [Lambda(on_gradients=partial(_shorten_average, args.average))] if args.average else [],
         "batch_size": args.batch_size,
         "epochs": args.epochs,
         "augment": _augments(args.augment, args.data, shape[1:]),
@@ -136,6 +138,11 @@ def train(args: Namespace) -> int:
         print(f"{name:10s} {n:8,d} {accuracy:10.2%}")
     print(f"\nin {out}: model.safetensors, checkpoint.safetensors, history.csv, history.json{picture}")
     return 0
+
+
+def _shorten_average(decay: float, solver: Solver) -> None:
+    """Let the average forget faster in the first steps, or it would still hold the weights from before training."""
+    solver.average.decay = min(decay, (solver.step + 1) / (solver.step + 10))
 
 
 def _take_settings(args: Namespace, path: Path) -> None:
