@@ -103,7 +103,7 @@ class Solver:
             checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
         )
         self.optimizer = built("optimizer", optimizer, net, "step")
-        self.average = None if average is None else built("average", average, net, "update")
+        self.average: Any = None if average is None else built("average", average, net, "update")
         self.normalize = entry(data, "normalize")
         if self.normalize is None and self.x_train.dtype == np.uint8:
             self.normalize = Normalize().fit({"x_train": self.x_train})
