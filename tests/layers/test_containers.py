@@ -12,6 +12,7 @@ from fastnet.layers import (
     Flatten,
     Identity,
     Linear,
+    MaxPool2d,
     ReLU,
     Residual,
     Sequential,
@@ -375,3 +376,23 @@ def test_repr_shows_the_tree():
         "Sequential(\n  (0): Residual(\n    (body): Sequential(\n      (0): ReLU()\n    )\n  )\n"
         "  (1): Concat(\n    (0): Tanh()\n  )\n)"
     )
+
+
+@pytest.mark.parametrize(
+    "pool", [MaxPool2d(2), MaxPool2d((3, 2), stride=(1, 2), padding=1)], ids=["2x2", "overlapping"]
+)
+def test_a_relu_behind_a_max_pooling_gives_the_bits_of_the_net_as_it_is_written(pool):
+    x = np.random.default_rng(5).integers(-3, 3, (2, 5, 8, 6)).astype(np.float32)  # many ties, many windows below zero
+    x[0, 1, 2, 3] = np.nan
+    net = Sequential(Conv2d(5, 3, 1, bias=False), ReLU(), pool)
+    net[0].weight.data = np.eye(3, 5, dtype=np.float32)[:, :, None, None]
+    results = []
+    for net.fuse in (False, True):
+        y = net.forward(x)
+        dy = np.random.default_rng(6).standard_normal(y.shape).astype(np.float32)
+        results.append((y, net.backward(dy), net[0].weight.grad.copy()))
+    for written, run in zip(*results):
+        np.testing.assert_array_equal(run, written)
+    assert np.isnan(y).any()
+    assert (y == 0).any()
+    assert [row.layer for row in net.summary((5, 8, 6)).rows] == ["Conv2d", "ReLU", "MaxPool2d"]
