@@ -19,16 +19,17 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.strip cimport Strip, ceil_div, cut, least, most, open_strip, strip_numbers
 from fastnet._ext.tile cimport (
-    TILE_PIXELS, TILE_VECS, lanes, panel_count, panel_start, tile_pixels, tile_rows, tile_weights,
-    tile_width_double, tile_width_float,
+    TILE_MOST_RUN, TILE_PIXELS, TILE_VECS, lanes, most_run, panel_count, panel_start, tile_pixels, tile_rows, tile_run,
+    tile_weights, tile_width_double, tile_width_float,
 )
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
     STRIP = 512 << 10       # bytes of a task's strip: with its output it fits a 2 MB second-level cache
-    PANEL = 24 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
+    PANEL = 32 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
     LEAST = 64              # pixels of a block, at least: its chunk of weights is read once for all of them
+    SHORT = 7               # pixels of an output row from which on a tile is a run of it
     PIXELS = 96             # pixels of dy that stay in the first-level cache while the weight tiles go by
     PARTIALS = 4 << 20      # bytes of partial weight gradients
     SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
@@ -91,6 +92,13 @@ ctypedef struct Target:
     Py_ssize_t by[2]
 
 
+# The pixels of a block: where each has its window in the strip and its place in the output.
+ctypedef struct Rows:
+    const Py_ssize_t *at
+    const Py_ssize_t *to
+    Py_ssize_t lines, columns, step, out_step
+
+
 def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
               const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, const Py_ssize_t[:, ::1] segment,
               Py_ssize_t length, const real[::1] packed, const real[::1] bias, real[:, :, :, ::1] out, Py_ssize_t filter,
@@ -124,7 +132,7 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
         memcpy(start, &bias[0], filters * sizeof(real))
     for i in range(segments):
         offset[i] = segment[i, 0] * s.row_size + segment[i, 1] * s.pixel_size
-    cdef Py_ssize_t room = ((s.scratch + TILE_PIXELS * TILE_VECS * t.width) * sizeof(real)
+    cdef Py_ssize_t room = ((s.scratch + TILE_MOST_RUN * TILE_VECS * t.width) * sizeof(real)
                             + 2 * s.block_images * s.block_rows * s.columns * sizeof(Py_ssize_t) + 63) // 64 * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef const real *source = &x[0, 0, 0, 0]
@@ -146,7 +154,7 @@ cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const
     cdef Py_ssize_t *at = <Py_ssize_t *>scratch
     cdef Py_ssize_t *to = at + pixels
     cdef real *edge = <real *>(to + pixels)
-    cdef const real *source = open_strip(x, s, images, image, row, edge + TILE_PIXELS * TILE_VECS * t.width)
+    cdef const real *source = open_strip(x, s, images, image, row, edge + TILE_MOST_RUN * TILE_VECS * t.width)
     for n in range(images):
         for i in range(rows):
             for j in range(s.columns):
@@ -154,6 +162,7 @@ cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const
                 to[p] = (((image + n) * t.height + t.start[0] + (row + i) * t.by[0]) * t.across
                          + t.start[1] + j * t.by[1]) * t.depth + t.filter
                 p += 1
+    cdef Rows pixels_of = [at, to, images * rows, s.columns, s.step[1] * s.pixel_size, t.by[1] * t.depth]
     for panel in range(panel_from, panel_to):
         first = panel_start(t.vectors, panel)
         vecs = panel_start(t.vectors, panel + 1) - first
@@ -165,41 +174,61 @@ cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const
             # Whole segments where several fit, else an equal part of one.
             if length <= most_rows or segments == 0:    # no segments: a phase of the stride that no tap reaches, all zeros
                 taken = least(most_rows // most(1, length), segments - k // most(1, length))
-                tile_pass(vecs, source, at, to, pixels, offset + k // most(1, length), taken, length,
+                tile_pass(&pixels_of, vecs, source, offset + k // most(1, length), taken, length,
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,
                           out + first, size, valid, edge)
                 k += most(1, taken * length)
             else:
                 taken = least(ceil_div(length, ceil_div(length, most_rows)), length - k % length)
-                tile_pass(vecs, source + k % length, at, to, pixels, offset + k // length, 1, taken,
+                tile_pass(&pixels_of, vecs, source + k % length, offset + k // length, 1, taken,
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,
                           out + first, size, valid, edge)
                 k += taken
 
 
-cdef void tile_pass(int vecs, const real *source, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t pixels,
-                    const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length, const real *b, const real *start,
-                    real *out, Py_ssize_t size, Py_ssize_t valid, real *edge) noexcept nogil:
-    """Some rows of one panel for all pixels of a block, tile by tile; `edge` stands in for what a whole tile would overrun."""
+cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssize_t *offset, Py_ssize_t segments,
+                    Py_ssize_t length, const real *b, const real *start, real *out, Py_ssize_t size, Py_ssize_t valid,
+                    real *edge) noexcept nogil:
+    """Some rows of one panel for all pixels of a block, tile by tile; `edge` stands in for what a whole tile would overrun.
+
+    A tile is a run of neighbours in a row of output; where rows are shorter than that pays for, it is pixels from anywhere.
+    """
     cdef const real *a[16]
     cdef real *o[16]
-    cdef Py_ssize_t p = 0, i, q
+    cdef Py_ssize_t line, p = 0, i, q, run, runs = ceil_div(rows.columns, most_run[vecs])
+    cdef real *to
+    if rows.columns >= SHORT:
+        for line in range(rows.lines):
+            for q in range(runs):
+                p = q * rows.columns // runs
+                run = (q + 1) * rows.columns // runs - p
+                to = out + rows.to[line * rows.columns + p]
+                if valid == size:
+                    tile_run(run, vecs, source + rows.at[line * rows.columns + p], rows.step, offset, segments, length, b, start,
+                             to, rows.out_step)
+                    continue
+                if start == NULL:
+                    for i in range(run):
+                        memcpy(edge + i * size, to + i * rows.out_step, valid * sizeof(real))
+                tile_run(run, vecs, source + rows.at[line * rows.columns + p], rows.step, offset, segments, length, b, start,
+                         edge, size)
+                for i in range(run):
+                    memcpy(to + i * rows.out_step, edge + i * size, valid * sizeof(real))
+        return
+    cdef Py_ssize_t pixels = rows.lines * rows.columns
     while p < pixels:
-        if valid == size and p + TILE_PIXELS <= pixels:
-            for i in range(TILE_PIXELS):
-                a[i] = source + at[p + i]
-                o[i] = out + to[p + i]
-            tile_pixels(vecs, a, offset, segments, length, b, start, o)
-        else:
-            for i in range(TILE_PIXELS):
-                q = least(p + i, pixels - 1)
-                a[i] = source + at[q]
+        for i in range(TILE_PIXELS):
+            q = least(p + i, pixels - 1)
+            a[i] = source + rows.at[q]
+            o[i] = out + rows.to[q]
+            if valid < size or p + i > q:
                 o[i] = edge + i * size
                 if start == NULL:
-                    memcpy(o[i], out + to[q], valid * sizeof(real))
-            tile_pixels(vecs, a, offset, segments, length, b, start, o)
+                    memcpy(o[i], out + rows.to[q], valid * sizeof(real))
+        tile_pixels(vecs, a, offset, segments, length, b, start, o)
+        if valid < size:
             for i in range(least(TILE_PIXELS, pixels - p)):
-                memcpy(out + to[p + i], o[i], valid * sizeof(real))
+                memcpy(out + rows.to[p + i], o[i], valid * sizeof(real))
         p += TILE_PIXELS
 
 

@@ -3,12 +3,18 @@
 from fastnet._ext.types cimport real
 
 cdef extern from "tile.h" nogil:
-    int TILE_BYTES, TILE_VECS, TILE_PIXELS
+    int TILE_BYTES, TILE_VECS, TILE_PIXELS, TILE_MOST_RUN
+    int most_run "tile_run"[]
     int tile_rows[]
     void tile_pixels_float(int vecs, const float **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
                            const float *b, const float *start, float **out) noexcept
     void tile_pixels_double(int vecs, const double **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
                             const double *b, const double *start, double **out) noexcept
+    void tile_run_float(int pixels, int vecs, const float *at, Py_ssize_t step, const Py_ssize_t *offset, Py_ssize_t segments,
+                        Py_ssize_t length, const float *b, const float *start, float *out, Py_ssize_t out_step) noexcept
+    void tile_run_double(int pixels, int vecs, const double *at, Py_ssize_t step, const Py_ssize_t *offset,
+                         Py_ssize_t segments, Py_ssize_t length, const double *b, const double *start, double *out,
+                         Py_ssize_t out_step) noexcept
     void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *at, const float *dy, Py_ssize_t count,
                             float *out) noexcept
     void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *at, const double *dy, Py_ssize_t count,
@@ -22,6 +28,15 @@ cdef inline void tile_pixels(int vecs, const real **at, const Py_ssize_t *offset
         tile_pixels_float(vecs, at, offset, segments, length, b, start, out)
     else:
         tile_pixels_double(vecs, at, offset, segments, length, b, start, out)
+
+
+cdef inline void tile_run(int pixels, int vecs, const real *at, Py_ssize_t step, const Py_ssize_t *offset,
+                          Py_ssize_t segments, Py_ssize_t length, const real *b, const real *start, real *out,
+                          Py_ssize_t out_step) noexcept nogil:
+    if real is float:
+        tile_run_float(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step)
+    else:
+        tile_run_double(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step)
 
 
 cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *at, const real *dy, Py_ssize_t count,
