@@ -19,6 +19,9 @@ ctypedef fused index:   # the winner's place in its window: one byte up to 256 p
     unsigned char
     int
 
+cdef enum:
+    FEW = 8     # channels below which 2x2 windows are undone number by number: vectors over channels would be mostly empty
+
 cdef struct Window:     # kernel, stride, padding, dilation
     Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
 
@@ -28,6 +31,12 @@ cdef Window window_of(tuple geometry):
     cdef Window g
     (g.KH, g.KW), (g.SH, g.SW), (g.PH, g.PW), (g.DH, g.DW) = geometry
     return g
+
+
+cdef inline bint pairs(const Window *g, Py_ssize_t H, Py_ssize_t W, Py_ssize_t OH, Py_ssize_t OW) noexcept nogil:
+    """Are these 2x2 windows side by side, all of them inside the image?"""
+    return (g.KH == 2 and g.KW == 2 and g.SH == 2 and g.SW == 2 and g.PH == 0 and g.PW == 0 and g.DH == 1 and g.DW == 1
+            and 2 * OH <= H <= 2 * OH + 1 and 2 * OW <= W <= 2 * OW + 1)
 
 
 cdef inline Py_ssize_t first_tap(Py_ssize_t start, Py_ssize_t dilation) noexcept nogil:
@@ -212,6 +221,21 @@ cdef void unpool_pair(const real *dy, const index *winner, real *dx, Py_ssize_t 
     memset(dx + 2 * W * C, 0, (rows - 2) * W * C * sizeof(real))
 
 
+cdef void unpool_pair_few(const real *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
+                          Py_ssize_t OW) noexcept nogil:
+    """The same for fewer channels than fill a vector: number by number, 5 stores each."""
+    cdef Py_ssize_t ow, c, below = W * C
+    cdef real *p
+    memset(dx + 2 * OW * C, 0, (W - 2 * OW) * C * sizeof(real))
+    memset(dx + below + 2 * OW * C, 0, (W - 2 * OW) * C * sizeof(real))
+    memset(dx + 2 * below, 0, (rows - 2) * below * sizeof(real))
+    for ow in range(OW):
+        for c in range(C):
+            p = dx + 2 * ow * C + c
+            p[0] = p[C] = p[below] = p[below + C] = 0
+            p[(winner[ow * C + c] >> 1) * below + (winner[ow * C + c] & 1) * C] = dy[ow * C + c]
+
+
 cdef void unpool_row(const real *dy, const index *winner, real *dx, Py_ssize_t ih, Py_ssize_t first, Py_ssize_t end,
                      Py_ssize_t W, Py_ssize_t C, Py_ssize_t OW, Window g) noexcept nogil:
     """One row of dx, from the rows first:end of windows that cover it."""
@@ -258,11 +282,14 @@ def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] w
     cdef const index *winners = &winner[0, 0, 0, 0]
     cdef real *out = &dx[0, 0, 0, 0]
     cdef const Py_ssize_t *above = &covering_rows[0, 0]
-    cdef bint plain = g.KH == 2 and g.KW == 2 and g.SH == 2 and g.SW == 2 and g.PH == 0 and g.PW == 0 and g.DH == 1 and g.DW == 1
-    if plain and 2 * OH <= H <= 2 * OH + 1 and 2 * OW <= W <= 2 * OW + 1:
+    if pairs(&g, H, W, OH, OW):
         for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
-            unpool_pair(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
-                        2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
+            if C < FEW:
+                unpool_pair_few(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
+                                2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
+            else:
+                unpool_pair(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
+                            2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
     else:
         for row in prange(N * H, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
             unpool_row(source + row // H * OH * stride, winners + row // H * OH * stride, out + row * W * C, row % H,

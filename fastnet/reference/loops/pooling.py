@@ -21,38 +21,54 @@ def max_pool2d(
     x (N, C, H, W)  ->  y (N, C, OH, OW), saved.  stride=None: the window's size.  Padding never wins.
     """
     stride = kernel_size if stride is None else stride
-    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = map(pair, (kernel_size, stride, padding, dilation))
+    window = tuple(map(pair, (kernel_size, stride, padding, dilation)))
     N, C, H, W = x.shape
     OH, OW = window_size("max_pool2d", (H, W), kernel_size, stride, padding, dilation, ceil_mode)
     y = np.full((N, C, OH, OW), -np.inf, x.dtype)
-    winner = {}  # (n, c, i, j) -> the pixel (h, k) that won
     for n in range(N):
         for c in range(C):
             for i in range(OH):
                 for j in range(OW):
-                    for u in range(KH):
-                        for v in range(KW):
-                            h, k = i * SH + u * DH - PH, j * SW + v * DW - PW
-                            if not (0 <= h < H and 0 <= k < W):
-                                continue
-                            best, here = y[n, c, i, j], x[n, c, h, k]
-                            first = (n, c, i, j) not in winner
-                            # > and not >=: the first of equal maxima wins
-                            if first or here > best or (math.isnan(here) and not math.isnan(best)):
-                                y[n, c, i, j] = here
-                                winner[n, c, i, j] = h, k
-    return y, (x.shape, winner)
+                    winner = _winner(x, n, c, i, j, window)
+                    if winner:
+                        h, k = winner
+                        y[n, c, i, j] = x[n, c, h, k]
+    return y, (x, window)
+
+
+def _winner(x: Array, n: int, c: int, i: int, j: int, window: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
+    """The pixel (h, k) of window (i, j) that is the maximum; None if the window sees nothing but padding."""
+    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = window
+    H, W = x.shape[2:]
+    best, winner = -math.inf, None
+    for u in range(KH):
+        for v in range(KW):
+            h, k = i * SH + u * DH - PH, j * SW + v * DW - PW
+            if not (0 <= h < H and 0 <= k < W):
+                continue
+            here = x[n, c, h, k]
+            # > and not >=: the first of equal maxima wins
+            if winner is None or here > best or (math.isnan(here) and not math.isnan(best)):
+                best, winner = here, (h, k)
+    return winner
 
 
 def max_pool2d_backward(dy: Array, saved: Saved) -> Array:
-    """Each dy goes to the pixel that won; where windows overlap, gradients add.
+    """Each dy goes to the pixel that won, which is looked for again; where windows overlap, gradients add.
 
     dy (N, C, OH, OW)  ->  dx (N, C, H, W).
     """
-    shape, winner = saved
-    dx = np.zeros(shape, dy.dtype)
-    for (n, c, i, j), (h, k) in winner.items():
-        dx[n, c, h, k] += dy[n, c, i, j]
+    x, window = saved
+    N, C, OH, OW = dy.shape
+    dx = np.zeros(x.shape, dy.dtype)
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    winner = _winner(x, n, c, i, j, window)
+                    if winner:
+                        h, k = winner
+                        dx[n, c, h, k] += dy[n, c, i, j]
     return dx
 
 
