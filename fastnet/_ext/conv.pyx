@@ -376,9 +376,14 @@ def bias_gradient(const real[:, :, :, ::1] dy, real[::1] db, int threads):
 
 
 cdef void sum_rows(const real *rows, Py_ssize_t count, Py_ssize_t size, real *total) noexcept nogil:
+    """Four rows at a time: a sum that is stored and loaded again for every row waits for itself."""
     cdef Py_ssize_t i, f
-    memcpy(total, rows, size * sizeof(real))
-    for i in range(1, count):
-        rows += size
+    cdef const real *r
+    memset(total, 0, size * sizeof(real))
+    for i in range(count // 4):
+        r = rows + 4 * i * size
         for f in range(size):
-            total[f] += rows[f]
+            total[f] += (r[f] + r[size + f]) + (r[2 * size + f] + r[3 * size + f])
+    for i in range(count // 4 * 4, count):
+        for f in range(size):
+            total[f] += rows[i * size + f]
