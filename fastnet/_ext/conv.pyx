@@ -51,18 +51,24 @@ def vector_width(Py_ssize_t itemsize):
     return tile_width_float if itemsize == sizeof(float) else tile_width_double
 
 
+cdef inline Py_ssize_t channel_block(Py_ssize_t taps) noexcept nogil:
+    """Channels taken together where weights are turned: some 150 rows of a panel, and at least a cache line of each filter."""
+    return most(16, 128 // taps)
+
+
 def pack_weights(const real[:, :, :, :] w, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column, real[::1] out,
                  int threads):
     """Weights w (filters, channels, KH, KW), any strides, as panels (taps, channels, VECS * WIDTH) with zeros at the end.
 
-    Blocks of 16 channels, so that what is read along w's last axes and written along the filters meets in the first cache.
+    In blocks of channels, so that what is read along w's last axes and written along the filters meets in the first cache.
     """
     cdef Py_ssize_t filters = w.shape[0], channels = w.shape[1], taps = tap_row.shape[0]
     cdef Py_ssize_t width = lanes(&out[0]), vectors = ceil_div(filters, width), panels = panel_count(vectors)
-    cdef Py_ssize_t blocks = ceil_div(channels, 16), task
+    cdef Py_ssize_t blocks = ceil_div(channels, channel_block(taps)), task
     for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=filters * channels * taps > WORTH):
-        pack_block(w, &tap_row[0], &tap_column[0], taps, task // blocks, task % blocks * 16, vectors, width, &out[0])
+        pack_block(w, &tap_row[0], &tap_column[0], taps, task // blocks, task % blocks * channel_block(taps),
+                   vectors, width, &out[0])
 
 
 cdef void pack_block(const real[:, :, :, :] w, const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t taps,
@@ -72,7 +78,7 @@ cdef void pack_block(const real[:, :, :, :] w, const Py_ssize_t *tap_row, const 
     cdef const char *source
     cdef real *to
     for t in range(taps):
-        for c in range(first, least(first + 16, channels)):
+        for c in range(first, least(first + channel_block(taps), channels)):
             source = <const char *>&w[start, c, tap_row[t], tap_column[t]]
             to = out + start * taps * channels + (t * channels + c) * size
             if step == sizeof(real):
@@ -237,7 +243,7 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
 def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
                     const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, const Py_ssize_t[:, ::1] segment,
                     Py_ssize_t length, const real[:, :, :, ::1] dy, Py_ssize_t filter, Py_ssize_t filters,
-                    real[:, :, :, ::1] dw, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column, int threads):
+                    real[:, :, :, :] dw, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column, int threads):
     """dw[f, c, tap] = sum over n, i, j of x[n, i*SH - lead + sh, j*SW - lead + sw, channel + c] * dy[n, i, j, filter + f].
 
     A task takes some images, some panels of filters and some tiles of (tap, c), and keeps its sums in the partial of its
@@ -265,10 +271,10 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
                       rest // chunks * s.images // parts, (rest // chunks + 1) * s.images // parts,
                       rest % chunks * panels // chunks, (rest % chunks + 1) * panels // chunks,
                       task % slices, slices, width, &scratch[0] + room * threadid())
-    cdef Py_ssize_t blocks = ceil_div(channels, 16)
+    cdef Py_ssize_t blocks = ceil_div(channels, channel_block(tap_row.shape[0]))
     for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=parts * partial > WORTH):
-        add_partials(partials, partial, parts, task // blocks, task % blocks * 16, vectors, width, filters, channels,
+        add_partials(partials, partial, parts, task // blocks, task % blocks * channel_block(tap_row.shape[0]), vectors, width, filters, channels,
                      &tap_row[0], &tap_column[0], tap_row.shape[0], dw)
 
 
@@ -336,10 +342,11 @@ cdef void pack_panel(const real *dy, Py_ssize_t step, Py_ssize_t pixels, Py_ssiz
 cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssize_t panel, Py_ssize_t channel,
                        Py_ssize_t vectors, Py_ssize_t width, Py_ssize_t filters, Py_ssize_t channels,
                        const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t taps,
-                       real[:, :, :, ::1] dw) noexcept nogil:
-    """dw of one panel and up to 16 channels: the partials are added into the first, which is transposed in the first cache."""
+                       real[:, :, :, :] dw) noexcept nogil:
+    """dw of one panel and a block of channels: the partials are added into the first, which is transposed in the first cache."""
     cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
-    cdef Py_ssize_t lane, c, t, p, k, count = least(16, channels - channel) * size
+    cdef Py_ssize_t lane, c, t, p, k, many = least(channel_block(taps), channels - channel), valid = least(size, filters - start)
+    cdef Py_ssize_t step = dw.strides[0]
     cdef real *total
     cdef real *more
     sums += start * taps * channels + channel * size
@@ -347,10 +354,15 @@ cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssiz
         total = sums + t * channels * size
         for p in range(1, parts):
             more = total + p * partial
-            for k in range(count):
+            for k in range(many * size):
                 total[k] += more[k]
-    for lane in range(least(size, filters - start)):
-        for c in range(least(16, channels - channel)):
+    if step == sizeof(real):            # the filters lie side by side
+        for t in range(taps):
+            for c in range(many):
+                memcpy(&dw[start, channel + c, tap_row[t], tap_column[t]], sums + (t * channels + c) * size, valid * sizeof(real))
+        return
+    for lane in range(valid):
+        for c in range(many):
             for t in range(taps):
                 dw[start + lane, channel + c, tap_row[t], tap_column[t]] = sums[(t * channels + c) * size + lane]
 

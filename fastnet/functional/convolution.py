@@ -158,11 +158,12 @@ def _correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geomet
             )  # fmt: skip
 
 
-def _weights(x: Array, dy: Array, geometry: Geometry) -> Array:
+def _weights(x: Array, dy: Array, geometry: Geometry, dw: Array | None = None) -> Array:
     """dw (F, C/groups, KH, KW) of the convolution that gathers x (N, H, W, C) into dy (N, OH, OW, F)."""
     threads, groups = config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, dy.shape[3] // groups
-    dw = memory.empty((dy.shape[3], channels, *geometry.kernel), x.dtype)
+    if dw is None:
+        dw = memory.empty((dy.shape[3], channels, *geometry.kernel), x.dtype)
     if 0 in dy.shape:
         dw.fill(0)
         return dw

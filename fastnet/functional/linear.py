@@ -54,4 +54,8 @@ def linear_backward(
         dx = memory.empty(x.shape, x.dtype)
         _correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
         dx = dx[:, 0, 0]
-    return dx, _weights(x, rows, POINT)[:, :, 0, 0], bias_gradient(rows) if bias else None
+    # Turned around, the vectors run along x, whose rows are long and often a power of two apart: 2.9 ms became 1.6 for
+    # 100 x 8192 -> 100, because no tile walks down a column of x.
+    dw = memory.empty(w.shape, x.dtype)
+    _weights(rows, x, POINT, dw.T[:, :, None, None])
+    return dx, dw, bias_gradient(rows) if bias else None
