@@ -30,7 +30,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--quick", action="store_true", help="few shapes and few pairs: all questions in under a minute"
+        "--quick", action="store_true", help="few shapes and few pairs: all questions in about a minute"
     )
     parser.add_argument("--only", metavar="NAMES", help="comma-separated questions (default: all)")
     parser.add_argument(

@@ -4,7 +4,6 @@ All float32 functions are within about 2 units in the last place. NaN stays NaN.
 tanh) or the input, never an array of its own.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,15 +38,6 @@ class MaxoutSaved(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def number(op: str, value: Any, name: str) -> float:
-    """A finite real number."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{op}: {name} must be a number, found {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{op}: {name} must be finite, found {value}")
-    return float(value)
-
-
 def _forward(
     op: str, function: int, x: Any, *, a: float = 0.0, keep_output: bool = False
 ) -> tuple[Array, ActivationSaved]:
@@ -77,7 +67,9 @@ def relu_backward(dy: Any, saved: ActivationSaved) -> Array:
 
 def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> tuple[Array, ActivationSaved]:
     """y = x if x > 0, else negative_slope * x.  Maas, Hannun & Ng 2013."""
-    return _forward("leaky_relu", kernels.LEAKY_RELU, x, a=number("leaky_relu", negative_slope, "negative_slope"))
+    return _forward(
+        "leaky_relu", kernels.LEAKY_RELU, x, a=checks.number("leaky_relu", negative_slope, "negative_slope")
+    )
 
 
 def leaky_relu_backward(dy: Any, saved: ActivationSaved) -> Array:
@@ -87,7 +79,7 @@ def leaky_relu_backward(dy: Any, saved: ActivationSaved) -> Array:
 
 def elu(x: Any, *, alpha: float = 1.0) -> tuple[Array, ActivationSaved]:
     """y = x if x > 0, else alpha * (exp(x) - 1).  Clevert, Unterthiner & Hochreiter 2016."""
-    return _forward("elu", kernels.ELU, x, a=number("elu", alpha, "alpha"))
+    return _forward("elu", kernels.ELU, x, a=checks.number("elu", alpha, "alpha"))
 
 
 def elu_backward(dy: Any, saved: ActivationSaved) -> Array:

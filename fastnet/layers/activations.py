@@ -7,7 +7,6 @@ import numpy as np
 
 from .. import functional
 from ..functional import checks
-from ..functional.activations import number
 from ..memory import Array
 from .base import Layer
 
@@ -49,7 +48,7 @@ class LeakyReLU(_Activation):
     pair = functional.leaky_relu, functional.leaky_relu_backward
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__(negative_slope=number("LeakyReLU", negative_slope, "negative_slope"))
+        super().__init__(negative_slope=checks.number("LeakyReLU", negative_slope, "negative_slope"))
 
 
 class ELU(_Activation):
@@ -58,7 +57,7 @@ class ELU(_Activation):
     pair = functional.elu, functional.elu_backward
 
     def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha=number("ELU", alpha, "alpha"))
+        super().__init__(alpha=checks.number("ELU", alpha, "alpha"))
 
 
 class Sigmoid(_Activation):
@@ -127,7 +126,7 @@ class PReLU(Layer):
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
         self.num_parameters = checks.integer("PReLU", num_parameters, "num_parameters", 1)
-        slope = np.full(num_parameters, number("PReLU", init, "init"), np.float32)
+        slope = np.full(num_parameters, checks.number("PReLU", init, "init"), np.float32)
         self.weight = self.add_parameter("weight", slope, decay=False)
 
     def forward(self, x: Array) -> Array:
