@@ -165,7 +165,7 @@ import numpy as np, fastnet
 from fastnet import _ext, functional
 rng = np.random.default_rng(0)
 x, w = rng.integers(-9, 9, (2, 5, 7, 6)).astype('f'), rng.integers(-9, 9, (4, 5, 3, 2)).astype('f')
-print(_ext.level, fastnet.functional.convolution.kernels.__name__.split('.')[-2], functional.conv2d(x, w)[0].sum())
+print(_ext.level, fastnet.functional.products.kernels.__name__.split('.')[-2], functional.conv2d(x, w)[0].sum())
 """
 
 

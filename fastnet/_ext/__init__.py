@@ -1,6 +1,6 @@
 """The compiled kernels, at the best instruction-set level that this processor has.
 
-`from fastnet._ext import conv` gives the module `fastnet._ext.<level>.conv`. The level is chosen once, at import, by the
+`from fastnet._ext import pool` gives the module `fastnet._ext.<level>.pool`. The level is chosen once, at import, by the
 processor's feature bits; `FASTNET_ISA=generic|avx2|avx512|amx` lowers it.
 """
 

@@ -32,6 +32,16 @@ ctypedef struct Strip:
     Py_ssize_t image_size, row_size, pixel_size, scratch
 
 
+cdef inline Strip strip_of(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
+                    const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, Py_ssize_t rows, Py_ssize_t columns):
+    """What the caller says about the strip; `cut` fills in the rest."""
+    cdef Strip s
+    s.channel, s.channels, s.rows, s.columns = channel, channels, rows, columns
+    s.images, s.height, s.width, s.depth = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    s.lead, s.step, s.span = [lead[0], lead[1]], [step[0], step[1]], [span[0], span[1]]
+    return s
+
+
 cdef inline Py_ssize_t strip_numbers(const Strip *s) noexcept nogil:
     """Numbers in the strip of one whole image."""
     return ((s.rows - 1) * s.step[0] + s.span[0]) * ((s.columns - 1) * s.step[1] + s.span[1]) * s.channels
@@ -84,3 +94,8 @@ cdef inline const real *open_strip(const real *x, const Strip *s, Py_ssize_t ima
                 memset(out + right * s.channels, 0, (s.wide - right) * s.channels * sizeof(real))
             out += s.row_size
     return scratch
+
+
+cdef inline Py_ssize_t channel_block(Py_ssize_t taps) noexcept nogil:
+    """Channels taken together where weights are turned: some 150 rows of a panel, and at least a cache line of each filter."""
+    return most(16, 128 // taps)

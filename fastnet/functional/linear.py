@@ -5,7 +5,8 @@ from typing import NamedTuple
 from .. import memory
 from ..memory import Array
 from . import checks
-from .convolution import Geometry, _correlate, _weights, bias_gradient
+from .geometry import Geometry
+from .products import bias_gradient, correlate, weights
 
 POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 
@@ -36,7 +37,7 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSav
         b = checks.parameter("linear", b, "b", (w.shape[0],), x.dtype)
     rows = _row(x)
     y = memory.empty((x.shape[0], 1, 1, w.shape[0]), x.dtype)
-    _correlate(rows, w[:, :, None, None], b, y, POINT, scatter=False)
+    correlate(rows, w[:, :, None, None], b, y, POINT, scatter=False)
     return y[:, 0, 0], LinearSaved(rows, w, b is not None)
 
 
@@ -52,10 +53,10 @@ def linear_backward(
     dx = None
     if input_gradient:
         dx = memory.empty(x.shape, x.dtype)
-        _correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
+        correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
         dx = dx[:, 0, 0]
     # Turned around, the vectors run along x, whose rows are long and often a power of two apart: 2.9 ms became 1.6 for
     # 100 x 8192 -> 100, because no tile walks down a column of x.
     dw = memory.empty(w.shape, x.dtype)
-    _weights(rows, x, POINT, dw.T[:, :, None, None])
+    weights(rows, x, POINT, dw.T[:, :, None, None])
     return dx, dw, bias_gradient(rows) if bias else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import initializers
 from ..functional import checks, conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
-from ..functional.convolution import geometry_of, output_padding_of
+from ..functional.geometry import geometry_of, output_padding_of
 from ..memory import Array
 from .base import Layer
 

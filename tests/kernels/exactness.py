@@ -7,15 +7,16 @@ import numpy as np
 from kernels.geometries import layouts
 
 from fastnet import _ext, config, functional, reference
-from fastnet.functional import convolution
+from fastnet.functional import products
 
 
 @contextmanager
 def at_level(level):
     """The convolution kernels of one instruction-set level, whatever level is in use."""
     with (
-        mock.patch.object(convolution, "kernels", _ext.load("conv", level)),
-        mock.patch.object(convolution, "depthwise", _ext.load("depthwise", level)),
+        mock.patch.object(products, "kernels", _ext.load("correlate", level)),
+        mock.patch.object(products, "weight_kernels", _ext.load("weights", level)),
+        mock.patch.object(products, "depthwise", _ext.load("depthwise", level)),
     ):
         yield
 

@@ -1,0 +1,140 @@
+"""The three products of convolution, shared by convolution, transposed convolution and linear layers.
+
+`gather` makes an output pixel of the source pixels under every tap; `scatter`, its transpose, is itself such a product of dy
+with the taps of each phase of the stride; `weight_gradient` multiplies the pixels under every tap with dy. A transposed
+convolution is a convolution's gradient and the other way round. Here each finds its kernel.
+"""
+
+import numpy as np
+
+from .. import config, memory
+from .._ext import correlate as kernels
+from .._ext import depthwise
+from .._ext import weights as weight_kernels
+from ..memory import Array
+from . import checks
+from .geometry import Geometry, indices, plans
+
+
+def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> None:
+    """out (N, H, W, F) = x (N, H, W, C) times w: gathered: w (F, C/groups, KH, KW); scattered: w (C, F/groups, KH, KW)."""
+    threads, groups = config.get_num_threads(), geometry.groups
+    channels, filters = x.shape[3] // groups, out.shape[3] // groups
+    bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+    width = kernels.vector_width(x.itemsize)
+    phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
+    if sum(p.rows.outputs * p.columns.outputs for p in phases) < out.shape[1] * out.shape[2]:
+        out[...] = 0 if b is None else b  # the stride steps over pixels
+    for p in phases:
+        packed = memory.empty((max(1, -(-filters // width) * width * channels * len(p.tap_row)),), x.dtype)
+        for g in range(groups):
+            part = (
+                w[g * channels : (g + 1) * channels].transpose(1, 0, 2, 3)
+                if scatter
+                else w[g * filters : (g + 1) * filters]
+            )
+            kernels.pack_weights(part, p.tap_row, p.tap_column, packed, threads)
+            kernels.correlate(
+                x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, packed,
+                bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count, threads
+            )  # fmt: skip
+
+
+def weights(x: Array, dy: Array, geometry: Geometry, dw: Array | None = None) -> Array:
+    """dw (F, C/groups, KH, KW) of the convolution that gathers x (N, H, W, C) into dy (N, OH, OW, F)."""
+    threads, groups = config.get_num_threads(), geometry.groups
+    channels, filters = x.shape[3] // groups, dy.shape[3] // groups
+    if dw is None:
+        dw = memory.empty((dy.shape[3], channels, *geometry.kernel), x.dtype)
+    if 0 in dy.shape:
+        dw.fill(0)
+        return dw
+    (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
+    for g in range(groups):
+        weight_kernels.weight_gradient(
+            x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, dy, g * filters, filters,
+            dw[g * filters : (g + 1) * filters], p.tap_row, p.tap_column, threads
+        )  # fmt: skip
+    return dw
+
+
+def bias_gradient(dy: Array) -> Array:
+    """db (F,) = the sum of dy (N, H, W, F) over images and pixels."""
+    db = np.empty(dy.shape[3], dy.dtype)
+    weight_kernels.bias_gradient(dy, db, config.get_num_threads())
+    return db
+
+
+def _is_depthwise(geometry: Geometry, channels: int, filters: int) -> bool:
+    return geometry.groups == channels == filters > 1
+
+
+def _depthwise(w: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """The weights (taps, C) and the numbers of the geometry that the depthwise kernels want."""
+    return np.ascontiguousarray(w.reshape(w.shape[0], -1).T), indices(
+        *geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation
+    )
+
+
+def gather(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+    # The depthwise kernel leaves padding out; a weight that is not finite makes NaN of its zeros.
+    if _is_depthwise(geometry, x.shape[3], out.shape[3]) and checks.finite(w):
+        taps, numbers = _depthwise(w, geometry)
+        depthwise.forward(
+            x,
+            taps,
+            np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b),
+            out,
+            numbers,
+            config.get_num_threads(),
+        )
+    else:
+        correlate(x, w, b, out, geometry, scatter=False)
+
+
+def scatter(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+    if _is_depthwise(geometry, x.shape[3], out.shape[3]) and b is None:
+        taps, numbers = _depthwise(w, geometry)
+        depthwise.input_gradient(x, taps, out, numbers, config.get_num_threads())
+    elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
+        correlate(x, w, b, out, geometry, scatter=True)
+    else:
+        _stamp(x, w, b, out, geometry)
+
+
+def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+    """What `correlate` scatters, tap by tap, for weights that are not finite: beyond the edges of the source it multiplies
+    them by zeros, which makes NaN where nothing was to be added."""
+    groups = geometry.groups
+    channels, filters = x.shape[3] // groups, out.shape[3] // groups
+    out.fill(0)
+    for u, v in np.ndindex(*geometry.kernel):
+        here, there = [], []  # where the source has a pixel whose stamp lies in the target
+        for k, i in zip((u, v), (0, 1)):
+            at = k * geometry.dilation[i] - geometry.padding[i]
+            first = max(0, -(at // geometry.stride[i]))
+            last = min(x.shape[1 + i], (out.shape[1 + i] - 1 - at) // geometry.stride[i] + 1)
+            here.append(slice(first, max(first, last)))
+            places = at + geometry.stride[i] * np.arange(first, max(first, last))
+            there.append(places)
+        for g in range(groups):
+            part, tap = slice(g * channels, (g + 1) * channels), slice(g * filters, (g + 1) * filters)
+            with np.errstate(all="ignore"):
+                out[:, there[0][:, None], there[1], tap] += x[:, here[0], here[1], part] @ w[part, :, u, v]
+    if b is not None:
+        out += b
+
+
+def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
+    if _is_depthwise(geometry, x.shape[3], dy.shape[3]):
+        taps = np.empty((geometry.kernel[0] * geometry.kernel[1], x.shape[3]), x.dtype)
+        _, numbers = _depthwise(taps.T, geometry)
+        depthwise.weight_gradient(x, dy, taps, numbers, config.get_num_threads())
+        # The kernel leaves padding out, whose zeros make NaN of an infinite dy: it shows in another tap, or all lie outside.
+        outside = any(
+            p > d * (k - 1) or n < d
+            for k, p, d, n in zip(geometry.kernel, geometry.padding, geometry.dilation, x.shape[1:3])
+        )
+        if not outside and checks.finite(taps):
+            return np.ascontiguousarray(taps.T).reshape(-1, 1, *geometry.kernel)
+    return weights(x, dy, geometry)
