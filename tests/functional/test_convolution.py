@@ -229,11 +229,11 @@ def test_padding_far_beyond_the_image_gives_windows_of_zeros():
 
 
 def test_a_large_stride_costs_no_call_per_pixel_that_it_steps_over(monkeypatch):
-    from fastnet.functional import convolution
+    from fastnet.functional import products
 
     calls = []
-    correlate = convolution.kernels.correlate
-    monkeypatch.setattr(convolution.kernels, "correlate", lambda *a: (calls.append(1), correlate(*a)))
+    correlate = products.kernels.correlate
+    monkeypatch.setattr(products.kernels, "correlate", lambda *a: (calls.append(1), correlate(*a)))
     x = np.zeros((1, 3, 300, 200), np.float32)
     y, saved = functional.conv2d(x, W, stride=90)
     functional.conv2d_backward(y, saved)
