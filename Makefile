@@ -44,7 +44,7 @@ torch: .venv/ready  ## PyTorch into .venv: a second oracle for the tests, an opp
 	$(PIP) install torch==$(TORCH_VERSION)
 
 clean:  ## remove what was built; .venv and runs stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .venv/ready fastnet/_ext/generic fastnet/_ext/avx*
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .venv/ready $(addprefix fastnet/_ext/,generic avx2 avx512 amx)
 	find fastnet bench tests -name __pycache__ -prune -exec rm -rf {} +
 	find fastnet/_ext -name '*.so' -delete
 

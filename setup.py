@@ -2,6 +2,7 @@
 
 Each `fastnet/_ext/<family>.pyx` becomes C once and is compiled once per instruction-set level, into
 `fastnet/_ext/<level>/<family>`; `fastnet/_ext/__init__.py` picks a level at import. `levels` says which flags a level adds.
+Families named `amx_*` work on AMX's tiles and are compiled for that level alone, which has no build of the others.
 """
 
 import copy
@@ -43,24 +44,35 @@ fastnet: this compiler has no OpenMP, so the kernels are built for one thread.
   Debian, Ubuntu: apt install gcc (libgomp comes with it)    Fedora: dnf install gcc libgomp
   macOS: single-threaded by intention, since two OpenMP runtimes in one process crash
 """
+NO_TILES = """
+fastnet: this compiler or its assembler does not know AMX, so the level amx is left out (GCC 11, clang 12 or newer have it).
+"""
+
+TILES = """
+#include <immintrin.h>
+void probe(void *to) { _tile_zero(0); _tile_dpbf16ps(0, 1, 2); _tile_stored(0, to, 64); _tile_release(); }
+__m512bh probe_bf16(__m512 a, __m512 b) { return _mm512_cvtne2ps_pbh(a, b); }
+"""
 
 
 def levels(msvc):
     """Compiler flags of every instruction-set level that can be built here."""
     if msvc or platform.machine().lower() not in ("x86_64", "amd64"):
         return {"generic": []}
+    avx512 = [
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512cd",
+        "-mfma",
+        "-mprefer-vector-width=512",
+    ]
     return {
         "generic": [],
         "avx2": ["-mavx2", "-mfma", "-mf16c"],
-        "avx512": [
-            "-mavx512f",
-            "-mavx512bw",
-            "-mavx512dq",
-            "-mavx512vl",
-            "-mavx512cd",
-            "-mfma",
-            "-mprefer-vector-width=512",
-        ],
+        "avx512": avx512,
+        "amx": [*avx512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
     }
 
 
@@ -100,7 +112,11 @@ class BuildLevels(build_ext):
         flags = (
             ["/O2"] if msvc else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g1" if DEBUG else "-g0"]
         )
-        self.extensions = list(self.expand(flags, openmp, levels(msvc)))
+        per_level = levels(msvc)
+        if "amx" in per_level and self.probe(TILES, per_level["amx"]):
+            print(NO_TILES, file=sys.stderr)
+            del per_level["amx"]
+        self.extensions = list(self.expand(flags, openmp, per_level))
         super().build_extensions()
 
     def expand(self, flags, openmp, per_level):
@@ -108,6 +124,8 @@ class BuildLevels(build_ext):
         for ext in self.extensions:
             family = ext.name.rpartition(".")[2]
             for level, extra in per_level.items() if family in KERNELS else [("", [])]:
+                if family.startswith("amx_") != (level == "amx"):
+                    continue
                 one = copy.copy(ext)
                 one.name = f"fastnet._ext.{level}.{family}" if level else ext.name
                 one.extra_compile_args = [*flags, *extra, *openmp]

@@ -175,7 +175,8 @@ def test_a_level_may_be_lowered_and_never_raised_and_the_answers_stay():
         found = run(PROGRAM, FASTNET_ISA=wanted, OMP_NUM_THREADS="1")
         assert found.returncode == 0, found.stderr
         level, used, total = found.stdout.split()
-        assert level == used == (wanted if wanted in available else available[-1])
+        assert level == (wanted if wanted in available else available[-1])
+        assert used == ("avx512" if level == "amx" else level)  # what has no tiles to work on
         sums.add(total)
     assert len(sums) == 1
 

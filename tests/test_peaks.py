@@ -17,6 +17,14 @@ def test_multiply_adds_counts_whole_registers_and_ends_at_the_fixed_point(level,
     np.testing.assert_array_equal(out, 12)  # twelve chains s -> s / 2 + 1 / 2, each at 1
 
 
+@pytest.mark.skipif("amx" not in _ext.available_levels(), reason="no AMX here")
+def test_a_tile_product_counts_every_multiply_add_and_each_is_done():
+    out = np.zeros(3, np.float32)
+    done = _ext.load("amx_peak", "amx").multiply_adds(out, 1000, 2)
+    assert done == 3 * 1000 * 4 * 16 * 16 * 32
+    np.testing.assert_array_equal(out, 4 * 32 * 1000)
+
+
 @pytest.mark.parametrize("level", _ext.available_levels())
 def test_read_reads_every_number_once(level):
     x = np.arange(10_007, dtype=np.int64)

@@ -1,7 +1,8 @@
 """The compiled kernels, at the best instruction-set level that this processor has.
 
 `from fastnet._ext import pool` gives the module `fastnet._ext.<level>.pool`. The level is chosen once, at import, by the
-processor's feature bits; `FASTNET_ISA=generic|avx2|avx512|amx` lowers it.
+processor's feature bits; `FASTNET_ISA=generic|avx2|avx512|amx` lowers it. Families named `amx_*` exist at level amx only
+and are None below it; every other family is the build for avx512 there.
 """
 
 import importlib
@@ -19,40 +20,38 @@ except ImportError as error:
         f"fastnet's compiled kernels are missing or were built for another Python ({error}). Build them with:\n  {BUILD}"
     ) from error
 
-LEVELS = (*cpu.LEVELS, "amx")
+LEVELS = cpu.LEVELS
+HERE = Path(__file__).parent
 
 
-def _families() -> list[str]:
-    """The kernel families that were built, by the modules of the generic level."""
-    return sorted(
-        {
-            file.name.split(".")[0]
-            for file in (Path(__file__).parent / "generic").glob("*.*")
-            if file.suffix in (".so", ".pyd")
-        }
-    )
+def _built(at: str) -> set[str]:
+    """The kernel families that were built for a level."""
+    return {file.name.split(".")[0] for file in (HERE / at).glob("*.*") if file.suffix in (".so", ".pyd")}
 
 
-def available_levels() -> list[str]:
-    """The levels that are built and that this processor runs, lowest first."""
-    best = LEVELS.index(cpu.best_level())
-    return [level for level in LEVELS[: best + 1] if (Path(__file__).parent / level).is_dir()]
+def available_levels(highest: str = LEVELS[-1]) -> list[str]:
+    """The levels up to `highest` that are built and that this processor runs, lowest first.
+
+    For "amx" the operating system is asked for the tile registers; where it refuses, that level is not available.
+    """
+    best = min(LEVELS.index(cpu.best_level()), LEVELS.index(highest))
+    return [level for level in LEVELS[: best + 1] if _built(level) and (level != "amx" or cpu.ask_for_tiles())]
 
 
 def choose(wanted: str | None) -> str:
     """The level to use: the best available one, or a lower one that was asked for."""
-    levels = available_levels()
+    if wanted and wanted not in LEVELS:
+        raise ImportError(f"FASTNET_ISA={wanted!r} is not a level; it can be one of {', '.join(LEVELS)}")
+    levels = available_levels(wanted or LEVELS[-1])
     if not levels:
         raise ImportError(f"fastnet's compiled kernels are missing. Build them with:\n  {BUILD}")
-    if not wanted:
-        return levels[-1]
-    if wanted not in LEVELS:
-        raise ImportError(f"FASTNET_ISA={wanted!r} is not a level; it can be one of {', '.join(LEVELS)}")
-    return [level for level in levels if LEVELS.index(level) <= LEVELS.index(wanted)][-1]
+    return levels[-1]
 
 
 def load(family: str, at: str) -> ModuleType:
     """The kernels of one family at one level, whatever level is in use: for tests and benchmarks."""
+    if at == "amx" and not family.startswith("amx_"):
+        at = "avx512"
     try:
         return importlib.import_module(f"fastnet._ext.{at}.{family}")
     except ImportError as error:
@@ -60,5 +59,7 @@ def load(family: str, at: str) -> ModuleType:
 
 
 level = choose(os.environ.get("FASTNET_ISA"))
-for _family in _families():
+for _family in _built("generic") | (_built("amx") if level == "amx" else set()):
     sys.modules[f"{__name__}.{_family}"] = globals()[_family] = load(_family, level)
+if level != "amx":
+    globals().update(dict.fromkeys((file.stem for file in HERE.glob("amx_*.pyi")), None))

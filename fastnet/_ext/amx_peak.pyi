@@ -1,0 +1,3 @@
+from .. import memory
+
+def multiply_adds(out: memory.Array, rounds: int, threads: int) -> int: ...
