@@ -18,7 +18,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     """Print version, instruction-set levels, threads, compiler and measured peaks; with mode="dicts" return them instead.
 
     The peaks are measured now, in about a third of a second: float32 operations per second (a multiply-add is two) on one
-    core and on all threads, and bytes read per second.
+    core and on all threads, at level amx bfloat16 ones too, and bytes read per second.
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"show_config: mode must be 'stdout' or 'dicts', found {mode!r}")
@@ -38,6 +38,11 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "peak of all threads, GFLOP/s": round(measured.all_threads / 1e9, 1),
         "read bandwidth, GB/s": round(measured.bandwidth / 1e9, 1),
     }
+    if measured.tiles_one_core and measured.tiles_all_threads:
+        facts |= {
+            "AMX bfloat16 peak of one core, TFLOP/s": round(measured.tiles_one_core / 1e12, 2),
+            "AMX bfloat16 peak of all threads, TFLOP/s": round(measured.tiles_all_threads / 1e12, 2),
+        }
     if mode == "dicts":
         return facts
     width = max(map(len, facts))

@@ -39,3 +39,13 @@ def test_measured_peaks_are_positive_and_threads_never_lower_them():
     assert found.one_core > 1e8
     assert found.all_threads >= found.one_core
     assert found.bandwidth > 1e7
+    assert (found.tiles_one_core is None) == (_ext.level != "amx")
+
+
+@pytest.mark.skipif(_ext.level != "amx", reason=f"the level is {_ext.level}")
+def test_the_peak_of_the_tiles_is_measured_where_there_are_tiles():
+    found = peaks.measure(threads=2, seconds=0.05, megabytes=1)
+    assert found.tiles_one_core > 1e9
+    assert found.tiles_all_threads >= found.tiles_one_core
+    without = peaks.measure(threads=2, seconds=0.02, megabytes=1, tiles=None)
+    assert without.tiles_one_core is without.tiles_all_threads is None

@@ -50,7 +50,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def peaks(threads: int) -> dict[str, dict[str, float]]:
+def peaks(threads: int) -> dict[str, dict[str, float | None]]:
     """What this process can do at most, per dtype: see fastnet.peaks."""
     from fastnet import peaks
 
@@ -65,18 +65,22 @@ def torch(threads: int) -> dict[str, Any]:
     return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
 
 
-def sentences(machine: dict[str, Any], peaks: dict[str, dict[str, float]]) -> list[str]:
+def sentences(machine: dict[str, Any], peaks: dict[str, dict[str, Any]]) -> list[str]:
     """The description, as lines to print."""
     level = machine["level"]
     peer = (
         f"PyTorch {machine['torch']} with {machine['torch_threads']} threads" if machine.get("torch") else "no PyTorch"
     )
-    both = ", ".join(
+    found = ", ".join(
         f"{dtype} {p['one_core'] / 1e9:.0f} GFLOP/s on one core, {p['all_threads'] / 1e9:.0f} on all threads"
         for dtype, p in peaks.items()
     )
+    floats = peaks["float32"]
+    if floats.get("tiles_one_core"):
+        one, every = floats["tiles_one_core"] / 1e12, floats["tiles_all_threads"] / 1e12
+        found += f", AMX bfloat16 {one:.2f} TFLOP/s on one core, {every:.2f} on all threads"
     return [
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, {machine['date']}",
         f"fastnet at {level} with {machine['threads']} threads ({machine['compiler']}), NumPy {machine['numpy']}, {peer}",
-        f"measured peaks at {level}: {both}; memory {peaks['float32']['bandwidth'] / 1e9:.0f} GB/s",
+        f"measured peaks at {level}: {found}; memory {floats['bandwidth'] / 1e9:.0f} GB/s",
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench._harness import case, chart, measure, report, statistics
+from bench._harness import case, chart, machine, measure, report, statistics
 from bench._harness.case import Case
 from bench._harness.measure import Plan, Row
 from bench._harness.statistics import Spread
@@ -130,6 +130,16 @@ def test_a_child_process_runs_at_the_level_it_was_given_and_says_what_went_wrong
     finally:
         child.stop()
     assert child.do({"do": "close"}) == {"error": "stopped"}
+
+
+def test_the_sentences_about_the_machine_name_the_peaks_with_tiles_and_without():
+    described = machine.describe(2, ["avx2", "amx"])
+    last = machine.sentences(described, PEAKS)[-1]
+    assert last.startswith("measured peaks at amx: float32 1 GFLOP/s on one core, 2 on all threads, float64 1")
+    assert "AMX" not in last
+    tiles = {"tiles_one_core": 3e12, "tiles_all_threads": 6e12}
+    last = machine.sentences(described, {dtype: p | tiles for dtype, p in PEAKS.items()})[-1]
+    assert last.endswith(", AMX bfloat16 3.00 TFLOP/s on one core, 6.00 on all threads; memory 10 GB/s")
 
 
 def test_a_child_process_that_takes_too_long_is_stopped():
