@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 import time
 from importlib.util import find_spec
@@ -43,7 +44,14 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--level", choices=available, help="highest instruction-set level, for PyTorch too (default: the best)"
     )
     parser.add_argument("--threads", type=int, help="threads, the same for every side (default: fastnet's)")
+    parser.add_argument(
+        "--match",
+        metavar="REGEX",
+        default="",
+        help='only cases with it in their name, such as "resnet50.*1x1" or "batch 1$"',
+    )
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument("--no-naive", action="store_true", help="leave loops, NumPy and the lower levels out")
     parser.add_argument("--seconds", type=float, help="measuring time per side and case (default: 0.5, quick 0.1)")
     asked = parser.parse_args(words)
     asked.only = asked.only.split(",") if asked.only else names()
@@ -54,11 +62,17 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error(f"--threads must be at least 1, found {asked.threads}")
     if asked.seconds is not None and not 0 < asked.seconds < math.inf:
         parser.error(f"--seconds must be positive, found {asked.seconds:g}")
-    asked.out = asked.out or (RESULTS / "quick" if asked.quick else RESULTS)  # a quick look leaves the record alone
+    try:
+        re.compile(asked.match)
+    except re.error as error:
+        parser.error(f"--match: not a regular expression: {error}")
     asked.threads = asked.threads or config.get_num_threads()
     highest = asked.level or _ext.level
     asked.levels = available[: available.index(highest) + 1]
     asked.best = available[-1]
+    # A part of the truth leaves the record alone, and a lower level has one of its own.
+    record = RESULTS if highest == asked.best else RESULTS / highest
+    asked.out = asked.out or (RESULTS / "quick" if asked.quick or asked.match else record)
     return asked
 
 
@@ -72,7 +86,14 @@ def main(words: list[str] | None = None) -> int:
         rounds=3 if asked.quick else 7,
         seconds=asked.seconds or (0.1 if asked.quick else 0.5),
         slot=0.01 if asked.quick else 0.04,
+        match=asked.match,
+        naive=not asked.no_naive,
+        float32=asked.levels[-1] != asked.best,
     )
+    wanted = [name for name in asked.only if plan.cases(name)]
+    if not wanted:
+        print(f"no case has {asked.match!r} in its name", file=sys.stderr)
+        return 2
     started, failed, ends = time.perf_counter(), False, []
     described = machine.describe(plan.threads, plan.levels)
     with Pool(plan.threads, plan.levels, asked.best) as pool:
@@ -81,7 +102,7 @@ def main(words: list[str] | None = None) -> int:
         peaks = pool.of(plan.level).do({"do": "peaks"})
         lines = machine.sentences(described, peaks)
         print(*lines, sep="\n")
-        for name in asked.only:
+        for name in wanted:
             title = questions()[name]
             rows = ask(name, plan, pool, peaks, progress)
             progress("")

@@ -22,6 +22,7 @@ Call = Callable[[], Any]  # what is timed; returns an array, or a tuple of array
 LOOPS, NUMPY, TORCH = "loops", "NumPy", "torch"
 FLOAT32_MODES = ("NCHW", "channels-last")
 BFLOAT16_MODES = ("bf16 NCHW", "bf16 channels-last")
+PRECISIONS = ("highest", "high", "medium")  # of fastnet's products; a column without one is at "highest"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Case:
 
     group and name identify it; means are made over each group, the picture has one bar per group and family where the rows
     are many. flops and nbytes (memory that must be read and written) are those of one call. Plain loops are timed if
-    `loops`, on a `loops`-th of the batch (see Side.batch), and their time multiplied. Answers may differ by `tolerance`
-    times their root mean square.
+    `loops`, on a `loops`-th of the batch (see Side.batch), and their time multiplied; NumPy if `numpy`, the levels below
+    the one that counts if `lower`, that one at each of `precisions`. Answers may differ by `tolerance` times their root mean
+    square. With `exact` their error is found too: `ours` and `torch` build the case in float64 for an `exact`-th of the
+    batch, and what it gives is the beginning of the right answer.
     """
 
     group: str
@@ -45,73 +48,102 @@ class Case:
     family: str = ""
     loops: int = 0
     numpy: bool = True
+    lower: bool = True
+    precisions: tuple[str, ...] = ("highest",)
+    exact: int = 0
     tolerance: float = 1e-4
 
     @property
     def key(self) -> str:
         return f"{self.group}: {self.name}"
 
-    def columns(self, levels: list[str], torch: bool) -> list[str]:
-        """The sides of this case, slowest kind first; the level that counts is the last of `levels`."""
-        naive = [LOOPS] * bool(self.loops) + [NUMPY] * self.numpy
-        return naive + levels + ([f"{TORCH} {mode}" for mode in self.modes] if torch and self.torch else [])
+    def columns(self, levels: list[str], torch: bool, naive: bool = True, float32: bool = False) -> list[str]:
+        """The sides of this case, slowest kind first; the level that counts is the last of `levels`.
+
+        Without `naive` loops, NumPy and the lower levels are left out; with `float32` the modes that compute in bfloat16.
+        """
+        best = levels[-1]
+        found = [LOOPS] * bool(self.loops) + [NUMPY] * self.numpy + levels[:-1] * self.lower if naive else []
+        found.append(best)
+        if best == "amx":  # the only level whose products depend on the precision
+            found += [f"{best} {precision}" for precision in self.precisions if precision != "highest"]
+        if torch and self.torch:
+            found += [f"{TORCH} {mode}" for mode in self.modes if not (float32 and "bf16" in mode)]
+        return found
 
 
 class Side:
-    """Loops, NumPy, or fastnet at the level of this process: `ops` has the operations."""
+    """Loops, NumPy, or fastnet at the level of this process and the column's precision: `ops` has the operations."""
 
-    def __init__(self, column: str, part: int = 1) -> None:
-        self.column, self.part = column, part
+    def __init__(self, column: str, part: int = 1, dtype: str = "") -> None:
+        self.column, self.part, self.dtype = column, part, dtype
         self.compiled = column not in (LOOPS, NUMPY)
+        self.precision = "highest" if " " not in column else column.split(" ")[1]
         kind = {LOOPS: "fastnet.reference.loops", NUMPY: "fastnet.reference.vectorised"}.get(
             column, "fastnet.functional"
         )
         self.ops: ModuleType = importlib.import_module(kind)
 
     def batch(self, n: int) -> int:
-        """Examples to compute out of n: fewer for plain loops, which take the same time for each."""
+        """Examples to compute out of n: fewer for plain loops, which take the same time for each, and for exact answers."""
         return max(1, n // self.part)
 
     def images(self, x: np.ndarray) -> np.ndarray:
         """x (N, C, H, W) in the memory order of this side: channels-last for fastnet, as it is for the others."""
         if not self.compiled:
-            return x
+            return self.weights(x)
         from fastnet import memory
 
-        y = memory.empty_images(x.shape, x.dtype)
+        y = memory.empty_images(x.shape, self.dtype or x.dtype)
         np.copyto(y, x)
         return y
 
+    def weights(self, w: np.ndarray) -> np.ndarray:
+        """w in the dtype of this side, if it has one of its own."""
+        return w.astype(self.dtype or w.dtype, copy=False)
+
 
 class TorchSide:
-    """PyTorch in one mode: "NCHW" or "channels-last", with "bf16" or "compiled" where a question offers them."""
+    """PyTorch in one mode: "NCHW" or "channels-last", with "bf16", "float64" or "compiled" where a question offers them."""
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, part: int = 1) -> None:
         import torch
 
-        self.column, self.mode, self.torch = column, column.removeprefix(f"{TORCH} "), torch
+        self.column, self.mode, self.torch, self.part = column, column.removeprefix(f"{TORCH} "), torch, part
         self.channels_last = "channels-last" in self.mode
         self.bfloat16, self.compiled = "bf16" in self.mode, "compiled" in self.mode
+        kind = torch.bfloat16 if self.bfloat16 else torch.float64 if "float64" in self.mode else None
+        self.dtype: Any = kind
+
+    def batch(self, n: int) -> int:
+        """Examples to compute out of n, as on the other sides."""
+        return max(1, n // self.part)
 
     def images(self, x: np.ndarray) -> Any:
         """x (N, C, H, W) as a tensor in this mode's memory order and dtype."""
         order = self.torch.channels_last if self.channels_last else self.torch.contiguous_format
         return self.tensor(x).to(memory_format=order)
 
+    weights = images
+
     def tensor(self, x: np.ndarray) -> Any:
         """x as a tensor in this mode's dtype."""
         found = self.torch.from_numpy(np.ascontiguousarray(x))
-        return found.to(self.torch.bfloat16) if self.bfloat16 and found.is_floating_point() else found
+        return found.to(self.dtype) if self.dtype and found.is_floating_point() else found
 
 
-def values(shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> np.ndarray:
-    """Normal numbers, the same ones on every side."""
-    return _values(shape, seed, dtype).copy()
+def values(shape: tuple[int, ...], seed: int = 0, dtype: str = "float32", first: int | None = None) -> np.ndarray:
+    """Normal numbers, the same ones on every side; of the first examples only, if so wanted."""
+    return _values(shape, seed, dtype)[:first].copy()
 
 
 @lru_cache(maxsize=3)  # the sides of a process ask for the same arrays one after the other
 def _values(shape: tuple[int, ...], seed: int, dtype: str) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.dtype(dtype).type)
+
+
+def forget_values() -> None:
+    _values.cache_clear()
 
 
 def questions() -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .case import LOOPS, TORCH, Case, Size, cases
 from .statistics import Spread, disagreement, ratios, spread
@@ -27,10 +28,29 @@ class Plan:
     seconds: float
     slot: float  # a round of short calls takes this long
     patience: float = 300  # seconds in which a side must be ready
+    match: str = ""  # only cases whose key has this regular expression
+    naive: bool = True  # time loops, NumPy and lower levels too
+    float32: bool = False  # leave out the modes that compute in bfloat16: they are not held to the level
 
     @property
     def level(self) -> str:
         return self.levels[-1]
+
+    def cases(self, question: str) -> list[Case]:
+        """The cases of a question that are asked for. One may write -> for → and 3x3 for 3×3."""
+        pattern = re.sub(r"(?<=\d)x(?=\d)", "×", self.match.replace("->", "→"))
+        return [case for case in cases(question, self.size) if re.search(pattern, case.key)]
+
+    def columns(self, case: Case) -> list[str]:
+        return case.columns(self.levels, self.torch, self.naive, self.float32)
+
+
+class Duel(NamedTuple):
+    """How many times as fast the column `ours` is as `other`."""
+
+    ours: str
+    other: str
+    ratio: Spread
 
 
 @dataclass
@@ -42,6 +62,8 @@ class Row:
     against: dict[str, Spread] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # column -> why it has no time
     wrong: dict[str, float] = field(default_factory=dict)  # column -> how far its answer is off
+    errors: dict[str, float] = field(default_factory=dict)  # column -> largest error, as a share of the answer's rms
+    duels: dict[str, Duel] = field(default_factory=dict)  # precision -> what it is held against
     best_torch: str | None = None  # the fastest float32 mode
     flops: float | None = None  # per second, at the level that counts
     share: float | None = None  # of the peak that limits: arithmetic where the case has flops, memory where it has none
@@ -52,14 +74,16 @@ def measure(question: str, case: Case, plan: Plan, pool: Pool, peaks: dict[str, 
     row = Row(case)
     part = case.loops if plan.size == "quick" else 1
     answers: dict[str, Any] = {}
-    columns = case.columns(plan.levels, plan.torch)
-    for column in columns:
+    for column in plan.columns(case):
+        exact = bool(case.exact) and _counts(column, plan)
         request = {"do": "open", "question": question, "size": plan.size, "case": case.key, "column": column}
-        reply = pool.of(column).do({**request, "part": part if column == LOOPS else 1}, plan.patience)
+        reply = pool.of(column).do({**request, "part": part if column == LOOPS else 1, "exact": exact}, plan.patience)
         if "error" in reply:
             row.absent[column] = reply["error"]
             continue
         answers[column] = reply
+        if exact:
+            row.errors[column] = reply["off"]
     _check(row, answers)
     times = _rounds({c: a["seconds"] for c, a in answers.items() if c not in row.wrong}, plan, pool)
     for worker in pool.workers.values():
@@ -72,7 +96,7 @@ def _check(row: Row, answers: dict[str, Any]) -> None:
     whole = {column: a["answer"] for column, a in answers.items() if a["answer"]}
     wanted = next(iter(whole.values()), [])
     for column, answer in whole.items():
-        loose = 200 if "bf16" in column else 1  # bfloat16 has 8 significant bits
+        loose = 200 if "bf16" in column or "medium" in column else 1  # bfloat16 has 8 significant bits
         away = disagreement(answer, wanted)
         if not away <= row.case.tolerance * loose:
             row.wrong[column] = away
@@ -103,7 +127,7 @@ def _rounds(first: dict[str, float], plan: Plan, pool: Pool) -> dict[str, list[f
 
 def _counts(column: str, plan: Plan) -> bool:
     """Whether a column must have its full number of pairs: the level that counts and what it is held against."""
-    return column == plan.level or column.startswith(TORCH)
+    return column.split(" ")[0] in (plan.level, TORCH)
 
 
 def _how_often(column: str, seconds: float, plan: Plan) -> int:
@@ -118,7 +142,16 @@ def summarise(row: Row, times: dict[str, list[float]], level: str, peaks: dict[s
         return row
     row.against = {column: ratios(t, times[level]) for column, t in times.items() if t and column != level}
     float32 = [column for column in row.times if column.startswith(TORCH) and "bf16" not in column]
-    row.best_torch = min(float32, key=lambda column: row.times[column].median, default=None)
+    row.best_torch = _fastest(row, float32)
+    bfloat16 = _fastest(row, [column for column in row.times if "bf16" in column])
+    held = {
+        "highest": (level, row.best_torch),
+        "medium": (f"{level} medium", bfloat16),
+        "high": (f"{level} high", level),
+    }
+    for precision, (ours, other) in held.items():
+        if ours in row.times and other is not None:
+            row.duels[precision] = Duel(ours, other, ratios(times[other], times[ours]))
     peak, seconds = peaks[row.case.dtype], row.times[level].median
     if row.case.flops:
         row.flops = row.case.flops / seconds
@@ -128,11 +161,15 @@ def summarise(row: Row, times: dict[str, list[float]], level: str, peaks: dict[s
     return row
 
 
+def _fastest(row: Row, columns: list[str]) -> str | None:
+    return min(columns, key=lambda column: row.times[column].median, default=None)
+
+
 def ask(
     question: str, plan: Plan, pool: Pool, peaks: dict[str, dict[str, float]], tell: Callable[[str], None]
 ) -> list[Row]:
     """The rows of a question. `tell` hears which case is being measured."""
-    found = list(cases(question, plan.size))
+    found = plan.cases(question)
     rows = []
     for i, case in enumerate(found, 1):
         tell(f"{question} {i}/{len(found)}  {case.key}")

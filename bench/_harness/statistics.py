@@ -45,9 +45,7 @@ def fingerprint(answer: Any) -> list[dict[str, Any] | None]:
 
 
 def _one(part: Any) -> dict[str, Any]:
-    if hasattr(part, "detach"):  # a tensor, without importing torch
-        part = part.detach().float().numpy() if part.element_size() < 4 else part.detach().numpy()
-    array = np.asarray(part)
+    array = _array(part)
     places = np.random.default_rng(array.size).integers(0, max(array.size, 1), min(SAMPLES, array.size))
     sample = array[np.unravel_index(places, array.shape)] if array.ndim else array.reshape(1)
     size = float(np.sqrt(np.mean(np.square(array), dtype=np.float64))) if array.size else 0.0
@@ -71,3 +69,18 @@ def disagreement(found: Sequence[dict[str, Any] | None], wanted: Sequence[dict[s
         away = np.abs(np.subtract([a["rms"], *a["sample"]], [b["rms"], *b["sample"]])) / scale
         worst = max(worst, float(np.nan_to_num(away, nan=math.inf).max()))
     return worst
+
+
+def largest_error(answer: Any, exact: Any) -> float:
+    """max |answer - exact| / rms(exact), over the beginning of the answer for which the exact one was computed."""
+    found, right = _array(answer), _array(exact)
+    scale, worst = float(np.sqrt(np.mean(np.square(right)))) if right.size else 1.0, 0.0
+    for one, other in zip(found[: len(right)], right):  # by rows: no second copy of the whole
+        worst = max(worst, float(np.nan_to_num(np.abs(one - other), nan=math.inf).max(initial=0)))
+    return worst / max(scale, 1e-300)
+
+
+def _array(part: Any) -> np.ndarray:
+    if hasattr(part, "detach"):  # a tensor, without importing torch
+        part = part.detach().float().numpy() if part.element_size() < 4 else part.detach().numpy()
+    return np.asarray(part)

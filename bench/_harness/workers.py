@@ -15,18 +15,23 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import machine
-from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases
-from .statistics import disagreement, fingerprint
+from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases, forget_values
+from .statistics import disagreement, fingerprint, largest_error
 
 CLONE = Path(__file__).resolve().parents[2]
-TORCH_LIMITS = {  # the same limit for the other side, when ours is lowered
+TORCH_LIMITS = {  # the same limit for the other side, when ours is lowered; AVX-512 is all that its float32 products use
     "generic": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
 }
+
+
+class Prepared(NamedTuple):
+    call: Call
+    part: int
+    precision: str | None  # of fastnet's products; None: not fastnet's
 
 
 class Worker:
@@ -34,8 +39,9 @@ class Worker:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.calls: dict[str, tuple[Call, int]] = {}
+        self.calls: dict[str, Prepared] = {}
         self.known: dict[tuple[str, str], dict[str, Case]] = {}
+        self.exact: dict[bool, Any] = {}  # is it PyTorch's? -> the open case in float64
 
     def do(self, request: dict[str, Any], timeout: float = 0) -> dict[str, Any]:
         request = dict(request)
@@ -47,37 +53,54 @@ class Worker:
     def stop(self) -> None:
         self.calls.clear()
 
-    def _open(self, question: str, size: Any, case: str, column: str, part: int) -> dict[str, Any]:
+    def _open(self, question: str, size: Any, case: str, column: str, part: int, exact: bool = False) -> dict[str, Any]:
+        """Prepare a case: the seconds of its first call and a fingerprint of the answer; with `exact` its error too."""
         known = self.known.setdefault((question, size), {})
         known.update({} if known else {c.key: c for c in cases(question, size)})
-        call = self._build(known[case], column, part)
+        prepared = self._build(known[case], column, part)
         start = time.perf_counter()
-        answer = call()
+        answer = prepared.call()
         seconds = (time.perf_counter() - start) * part
         found = fingerprint(answer)
         if part > 1:  # a part of the batch is nobody else's answer: it is compared here
-            away = disagreement(found, fingerprint(self._build(known[case], NUMPY, part)()))
+            away = disagreement(found, fingerprint(self._build(known[case], NUMPY, part).call()))
             if away > known[case].tolerance:
                 return {"error": f"differs from NumPy by {away:.1e}"}
             found = []
-        self.calls[column] = (call, part)
-        return {"seconds": seconds, "answer": found}
+        self.calls[column] = prepared
+        reply = {"seconds": seconds, "answer": found}
+        return reply | ({"off": largest_error(answer, self._exact(known[case], column))} if exact else {})
 
-    def _build(self, case: Case, column: str, part: int) -> Call:
+    def _build(self, case: Case, column: str, part: int = 1, dtype: str = "") -> Prepared:
         if not column.startswith(TORCH):
-            from fastnet import config
-
-            config.set_num_threads(self.threads)
-            return case.ours(Side(column, part))
+            side = Side(column, part, dtype)
+            self._configure(side.precision)
+            return Prepared(case.ours(side), part, side.precision)
         import torch
 
         torch.set_num_threads(self.threads)
         assert case.torch is not None
-        return case.torch(TorchSide(column))
+        return Prepared(case.torch(TorchSide(column, part)), part, None)
+
+    def _configure(self, precision: Any) -> None:
+        from fastnet import config
+
+        config.set_num_threads(self.threads)
+        config.set_float32_matmul_precision(precision)
+
+    def _exact(self, case: Case, column: str) -> Any:
+        """The beginning of the case's answer, computed in float64 by whoever computes the column."""
+        torch = column.startswith(TORCH)
+        if torch not in self.exact:
+            wanted = f"{TORCH} float64" if torch else column.split(" ")[0]
+            self.exact[torch] = self._build(case, wanted, case.exact, "float64").call()
+        return self.exact[torch]
 
     def _run(self, column: str, calls: int) -> dict[str, Any]:
         """Seconds per call, of `calls` calls in a row; where they are short, one call before them wakes the threads."""
-        call, part = self.calls[column]
+        call, part, precision = self.calls[column]
+        if precision is not None:
+            self._configure(precision)
         gc.disable()
         if calls > 1:
             call()
@@ -89,8 +112,15 @@ class Worker:
         return {"seconds": seconds / calls * part}
 
     def _close(self) -> dict[str, Any]:
+        """Forget the open case and give its memory back: the arrays of the largest take gigabytes."""
         self.calls.clear()
+        self.exact.clear()
+        forget_values()
         gc.collect()
+        if "fastnet" in sys.modules:
+            from fastnet import memory
+
+            memory.empty_cache()
         return {}
 
     def _peaks(self) -> dict[str, Any]:
@@ -153,9 +183,8 @@ class Pool:
 
     def of(self, column: str) -> Child | Worker:
         naive, torch = column in (LOOPS, NUMPY), column.startswith(TORCH)
-        name = (
-            "naive" if naive else TORCH if torch and "compiled" not in column else column
-        )  # may have to be stopped, alone
+        # A compiled mode may have to be stopped, alone; the precisions of a level share its process.
+        name = "naive" if naive else column.split(" ")[0] if not torch or "compiled" not in column else column
         if name not in self.workers:
             self.workers[name] = self.start(name)
         return self.workers[name]

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+import fastnet
+from bench import _nets
 from bench.__main__ import main
 from bench._harness import case, chart, machine, measure, report, statistics
 from bench._harness.case import Case
@@ -14,14 +16,14 @@ from bench._harness.measure import Plan, Row
 from bench._harness.statistics import Spread
 from bench._harness.workers import Child, Pool, Worker
 from fastnet import _ext
-from fastnet.layers import Conv2d
+from fastnet.layers import Conv2d, Linear
 
 PEAKS = {dtype: {"one_core": 1e9, "all_threads": 2e9, "bandwidth": 1e10} for dtype in ("float32", "float64")}
 MACHINE = {"processor": "a processor", "threads": 2, "date": "2026-01-02T03:04:05", "level": _ext.level}
 
 
-def plan(torch=False, size="toy"):
-    return Plan(size=size, levels=[_ext.level], torch=torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5)
+def plan(torch=False, size="toy", match=""):
+    return Plan(size, [_ext.level], torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5, match=match)
 
 
 class Here(Pool):
@@ -115,6 +117,51 @@ def test_the_level_that_counts_and_torch_run_in_every_round_and_slow_naive_sides
     assert turns == [_ext.level, "torch NCHW"] * (len(turns) // 2)
 
 
+# --- which sides and cases ------------------------------------------------------------------------------------------------
+
+
+PRECISE = Case(
+    "forward", "a case", None, torch=lambda side: None, modes=("NCHW", "bf16 NCHW"), precisions=case.PRECISIONS
+)
+
+
+def test_precisions_are_timed_where_products_depend_on_them():
+    assert PRECISE.columns(["avx512", "amx"], torch=False) == ["NumPy", "avx512", "amx", "amx high", "amx medium"]
+    assert PRECISE.columns(["avx2", "avx512"], torch=False) == ["NumPy", "avx2", "avx512"]
+
+
+def test_naive_sides_and_bfloat16_can_be_left_out():
+    assert PRECISE.columns(["avx2", "avx512"], torch=True, naive=False) == ["avx512", "torch NCHW", "torch bf16 NCHW"]
+    assert PRECISE.columns(["avx2"], torch=True, naive=False, float32=True) == ["avx2", "torch NCHW"]
+
+
+def test_match_chooses_cases_and_knows_two_ways_to_write_a_shape():
+    chosen = [c.key for c in plan(match="weight.*4->7 3x3").cases("conv")]
+    assert chosen == ["weight gradient: toy 4→7 3×3/2 9×9, batch 2"]
+
+
+def test_precisions_are_held_against_their_like():
+    found = row(
+        {
+            "avx2": [4.0, 8.0],
+            "avx2 high": [2.0, 2.0],
+            "avx2 medium": [1.0, 1.0],
+            "torch NCHW": [8.0, 8.0],
+            "torch bf16 NCHW": [3.0, 3.0],
+        }
+    )
+    assert found.duels["highest"] == ("avx2", "torch NCHW", Spread(1.5, 1.25, 1.75, 2))
+    assert found.duels["high"] == ("avx2 high", "avx2", Spread(3, 2.5, 3.5, 2))
+    assert found.duels["medium"] == ("avx2 medium", "torch bf16 NCHW", Spread(3, 3, 3, 2))
+
+
+def test_the_error_is_the_largest_difference_over_the_part_that_is_known():
+    exact = np.array([[3.0, 4.0], [0.0, 0.0]])  # its root mean square is 2.5
+    found = np.array([[3.0, 4.5], [0.25, 0.0], [7.0, 7.0]], np.float32)
+    assert statistics.largest_error(found, exact) == pytest.approx(0.2)
+    assert statistics.largest_error(np.full((2, 2), np.nan, np.float32), exact) == math.inf
+
+
 # --- the processes ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +217,10 @@ def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
         assert r.absent == {}, r.case.key
         assert r.wrong == {}, r.case.key
         assert r.times.keys() == set(r.case.columns([_ext.level], find_spec("torch") is not None)), r.case.key
+        assert all(
+            error < 1e-2 if "bf16" in side or "medium" in side else error < 1e-4 for side, error in r.errors.items()
+        )
+        assert not r.case.exact or r.errors.keys() >= {_ext.level}, r.case.key
     result = report.as_json(name, "a title?", rows, plan(), MACHINE, PEAKS)
     report.write(tmp_path, name, result, rows, ["a line about the machine"])
     assert_schema(json.loads((tmp_path / f"{name}.json").read_text()), rows)
@@ -190,28 +241,53 @@ def assert_schema(result, rows):
         assert all(mean > 0 for mean in means.values())
 
 
-@pytest.mark.parametrize("net", ["three_layer_convnet", "lenet", "vgg_bn", "resnet20", "resnet18"])
-def test_the_convolutions_that_are_timed_are_those_of_the_models(net):
-    (batch, table), (shape, same_batch, _) = case.question("conv").NETS[net], case.question("steps").NETS[net]
-    seen = {}
-    model = pytest.importorskip("fastnet.models").build(net, shape).eval()
+@pytest.mark.parametrize("net", _nets.SMALL)
+def test_the_layers_that_are_timed_are_those_of_the_models(net):
+    table, (shape, batch, _) = _nets.SMALL[net], case.question("steps").NETS[net]
+    convolutions, linear = layers_of(net, shape, 10)
+    assert set(table.convolutions) == convolutions
+    assert set(table.linear) == linear
+    assert table.batches == (batch,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["resnet50", "mobilenet_v1"])
+def test_the_layers_of_large_nets_are_those_of_the_models_for_photographs(net):
+    convolutions, linear = layers_of(net, (3, 224, 224), 1000)
+    assert set(_nets.LARGE[net].convolutions) == convolutions
+    assert set(_nets.LARGE[net].linear) == linear
+
+
+def test_the_layers_of_vgg16_have_its_published_number_of_weights():
+    table = _nets.LARGE["vgg16"]
+    often = [1, 1, 1, 1, 1, 2, 1, 2, 3]  # times that each of its convolutions occurs
+    found = sum(n * layer.c * layer.f * 9 for n, layer in zip(often, table.convolutions, strict=True))
+    biases = 64 * 2 + 128 * 2 + 256 * 3 + 512 * 6 + 4096 * 2 + 1000
+    assert found + sum(c * f for c, f in table.linear) + biases == 138_357_544
+
+
+def layers_of(net, shape, classes):
+    """The different convolutions and linear layers that the model computes with, as rows of the tables."""
+    convolutions, linear = {}, set()
+    model = fastnet.models.build(net, shape, classes).eval()
     for layer in model.modules():
         if isinstance(layer, Conv2d):
-            watch(layer, seen)
+            watch(layer, convolutions)
+        if isinstance(layer, Linear):
+            linear.add((layer.in_features, layer.out_features))
     model.forward(np.zeros((1, *shape), np.float32))
-    assert set(table) == set(seen), f"bench/conv.py: the convolutions of {net} are {list(seen)}"
-    assert table[0] == next(iter(seen)), "the first layer comes first"
-    assert batch == same_batch
+    return set(convolutions), linear
 
 
 def watch(layer, seen):
-    """Note (C, F, window, stride, size) of a convolution's input when it is computed."""
+    """Note the row of a convolution when it is computed."""
     forward, geometry = layer.forward, layer.geometry
 
     def noted(x):
         assert geometry.padding == (geometry.kernel[0] // 2,) * 2
         assert x.shape[2] == x.shape[3]
-        seen[layer.in_channels, layer.out_channels, geometry.kernel[0], geometry.stride[0], x.shape[2]] = None
+        row = layer.in_channels, layer.out_channels, geometry.kernel[0], geometry.stride[0], x.shape[2], geometry.groups
+        seen[row] = None
         return forward(x)
 
     layer.forward = noted
@@ -275,6 +351,7 @@ def test_a_picture_has_a_panel_per_group_and_the_mean_of_a_family(tmp_path):
         (["--threads", "0"], "--threads must be at least 1, found 0"),
         (["--seconds", "nan"], "--seconds must be positive, found nan"),
         (["--level", "mmx"], "--level"),
+        (["--match", "("], "--match: not a regular expression"),
     ],
 )
 def test_bad_arguments_get_one_line_and_status_2(words, complaint, capsys):
