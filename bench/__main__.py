@@ -10,10 +10,12 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from bench._harness import chart, machine, report
+from bench._harness import chart, figures, machine, report, roofline, summary
 from bench._harness.case import names, questions
-from bench._harness.measure import Plan, ask
+from bench._harness.measure import Plan, Row, ask
+from bench._harness.text import aligned
 from bench._harness.workers import Pool
 
 RESULTS = Path(__file__).parent / "results"
@@ -90,11 +92,11 @@ def main(words: list[str] | None = None) -> int:
         naive=not asked.no_naive,
         float32=asked.levels[-1] != asked.best,
     )
-    wanted = [name for name in asked.only if plan.cases(name)]
+    wanted = [name for name in asked.only if plan.cases(name) or plan.figures(name)]
     if not wanted:
         print(f"no case has {asked.match!r} in its name", file=sys.stderr)
         return 2
-    started, failed, ends = time.perf_counter(), False, []
+    started, good, ends = time.perf_counter(), True, []
     described = machine.describe(plan.threads, plan.levels)
     with Pool(plan.threads, plan.levels, asked.best) as pool:
         if plan.torch:
@@ -103,22 +105,54 @@ def main(words: list[str] | None = None) -> int:
         lines = machine.sentences(described, peaks)
         print(*lines, sep="\n")
         for name in wanted:
-            title = questions()[name]
-            rows = ask(name, plan, pool, peaks, progress)
-            progress("")
-            print(f"\n{title}\n\n{report.aligned(report.grid(rows, plan.level))}")
-            print(*report.troubles(rows), sep="\n")
-            result = report.as_json(name, title, rows, plan, described, peaks)
-            report.write(asked.out, name, result, rows, lines)
-            chart.draw(asked.out / f"{name}.png", title, rows, described)
-            ends.append((name, result["geometric_means"]))
-            failed |= any(row.wrong or plan.level in row.absent for row in rows)
-    for name, found in ends:
-        print(
-            f"\n{name}: how many times as fast fastnet at {plan.level} is\n{report.aligned(report.means_grid(found))}"
-        )
+            record = Record(name, asked.out, described, peaks, lines)
+            if plan.figures(name):
+                good &= answer_figures(record, plan, pool)
+            else:
+                rows = time_cases(record, plan.over(len(plan.cases(name))), pool)
+                good &= not any(row.wrong or plan.level in row.absent for row in rows)
+                ends.append((name, rows))
+    for name, rows in ends:
+        means = aligned(report.means_grid(report.means(rows)))
+        print(f"\n{name}: how many times as fast fastnet at {plan.level} is\n{means}")
+        if report.has_errors(rows):
+            print(f"\n{aligned(summary.duels_grid(summary.duels(rows)))}\n", *summary.sentences(rows), sep="\n")
     print(f"\n{time.perf_counter() - started:.0f} s; JSON, Markdown and pictures are in {os.path.relpath(asked.out)}")
-    return 1 if failed else 0
+    return 0 if good else 1
+
+
+class Record(NamedTuple):
+    """Where a question's answers go, and the machine that gave them."""
+
+    name: str
+    folder: Path
+    machine: dict[str, Any]
+    peaks: dict[str, dict[str, float]]
+    lines: list[str]
+
+
+def time_cases(record: Record, plan: Plan, pool: Pool) -> list[Row]:
+    """Ask a question that times cases: print and keep its table and pictures."""
+    name, folder, described, peaks, lines = record
+    title = questions()[name]
+    rows = ask(name, plan, pool, peaks, progress)
+    progress("")
+    print(f"\n{title}\n\n{report.printed(rows, plan.level)}")
+    print(*report.troubles(rows), sep="\n")
+    report.write(folder, name, report.as_json(name, title, rows, plan, described, peaks), rows, lines)
+    chart.draw(folder / f"{name}.png", title, rows, described)
+    roofline.draw(folder / f"{name}_roofline.png", title, rows, described, peaks)
+    return rows
+
+
+def answer_figures(record: Record, plan: Plan, pool: Pool) -> bool:
+    """Ask a question for its figures: print and keep them. False if one could not be measured; a mark may be missed."""
+    title = questions()[record.name]
+    answers = figures.ask(record.name, plan, pool, progress)
+    progress("")
+    print(f"\n{title}\n\n{figures.printed(answers)}")
+    figures.write(record.folder, record.name, title, answers, record.machine, record.lines)
+    return not any(answer.error for answer in answers)
 
 
 def progress(line: str) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from bench import _nets
 from bench._harness import Case, Size, values
-from bench._harness.case import BFLOAT16_MODES, FLOAT32_MODES, PRECISIONS, Call, Side, TorchSide
+from bench._harness.case import BFLOAT16_MODES, FLOAT32_MODES, PRECISIONS, Call, Side, TorchSide, shared
 
 
 class Shape(NamedTuple):
@@ -56,11 +58,12 @@ class Shape(NamedTuple):
         """x, w, dy, of the part of the batch that the side wants."""
         x, w, dy = self.sizes
         n, fan_in = side.batch(self.n), w[1] * w[2] * w[3]
-        return (
-            side.images(values(x, first=n)),
-            side.weights(values(w, 1) / fan_in**0.5),
-            side.images(values(dy, 2, first=n)),
-        )
+
+        def made() -> tuple:
+            weights = values(w, 1) / np.float32(fan_in**0.5)
+            return side.images(values(x, first=n)), side.weights(weights), side.images(values(dy, 2, first=n))
+
+        return shared(side, self, made)
 
 
 def forward(shape: Shape, side: Side) -> Call:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .figures import Figure
 
 Size = Literal["toy", "quick", "full"]
 Call = Callable[[], Any]  # what is timed; returns an array, or a tuple of arrays, numbers and None: the answer
@@ -124,7 +127,9 @@ class TorchSide:
         order = self.torch.channels_last if self.channels_last else self.torch.contiguous_format
         return self.tensor(x).to(memory_format=order)
 
-    weights = images
+    def weights(self, w: np.ndarray) -> Any:
+        """w as a tensor in this mode's dtype, windows in its memory order."""
+        return self.images(w) if w.ndim == 4 else self.tensor(w)
 
     def tensor(self, x: np.ndarray) -> Any:
         """x as a tensor in this mode's dtype."""
@@ -142,8 +147,23 @@ def _values(shape: tuple[int, ...], seed: int, dtype: str) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.dtype(dtype).type)
 
 
-def forget_values() -> None:
+_shared: dict[Any, Any] = {}
+
+
+def shared(side: Side | TorchSide, key: Any, make: Callable[[], Any]) -> Any:
+    """What `make` gives, made once for all columns of a process that want the same: fastnet's precisions do. It lives until
+    the case is closed, and the calls must not write to it."""
+    kind = side.column if isinstance(side, TorchSide) else side.column.split(" ")[0]
+    full = (kind, side.part, side.dtype, key)
+    if full not in _shared:
+        _shared[full] = make()
+    return _shared[full]
+
+
+def forget() -> None:
+    """Free the arrays of the case that was open."""
     _values.cache_clear()
+    _shared.clear()
 
 
 def questions() -> dict[str, str]:
@@ -161,4 +181,10 @@ def question(name: str) -> ModuleType:
 
 
 def cases(name: str, size: Size) -> Iterator[Case]:
-    yield from question(name).cases(size)
+    """What a question times; nothing if it asks for figures."""
+    yield from question(name).cases(size) if hasattr(question(name), "cases") else ()
+
+
+def figures(name: str, size: Size) -> Iterator[Figure]:
+    """The figures that a question asks for; nothing if it times cases."""
+    yield from question(name).figures(size) if hasattr(question(name), "figures") else ()

@@ -7,8 +7,9 @@ from typing import Any
 
 from .case import LOOPS, NUMPY
 from .measure import Row
-from .report import BEST_TORCH, columns, digits
+from .report import BEST_TORCH, columns
 from .statistics import geometric_mean
+from .text import digits
 
 BFLOAT16 = "torch, best bf16 mode"
 COLOURS = {LOOPS: "#9a9a9a", NUMPY: "#c8b273", "generic": "#b9d4ea", "avx2": "#6fa8d6", "avx512": "#1f6fb4"}

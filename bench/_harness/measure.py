@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .case import LOOPS, TORCH, Case, Size, cases
+from .case import LOOPS, TORCH, Case, Size, cases, figures
+from .figures import Figure
 from .statistics import Spread, disagreement, ratios, spread
 from .workers import Pool
 
+TILE_PRODUCTS = {"highest": 6, "high": 3, "medium": 1}  # bfloat16 products for one of float32
 SETTLE = 0.006  # seconds between two sides: a thread pool spins for 4 ms after its last work (measured, libgomp 12)
 
 
@@ -37,9 +39,19 @@ class Plan:
         return self.levels[-1]
 
     def cases(self, question: str) -> list[Case]:
-        """The cases of a question that are asked for. One may write -> for → and 3x3 for 3×3."""
-        pattern = re.sub(r"(?<=\d)x(?=\d)", "×", self.match.replace("->", "→"))
-        return [case for case in cases(question, self.size) if re.search(pattern, case.key)]
+        """The cases of a question that are asked for."""
+        return [case for case in cases(question, self.size) if self.wants(case.key)]
+
+    def figures(self, question: str) -> list[Figure]:
+        return [figure for figure in figures(question, self.size) if self.wants(figure.key)]
+
+    def wants(self, key: str) -> bool:
+        """Whether `match` is found. One may write -> for → and 3x3 for 3×3."""
+        return bool(re.search(re.sub(r"(?<=\d)x(?=\d)", "×", self.match.replace("->", "→")), key))
+
+    def over(self, count: int) -> Plan:
+        """The plan for that many cases: where they are hundreds, each has half the time."""
+        return replace(self, seconds=self.seconds / 2) if count > 200 else self
 
     def columns(self, case: Case) -> list[str]:
         return case.columns(self.levels, self.torch, self.naive, self.float32)
@@ -152,13 +164,19 @@ def summarise(row: Row, times: dict[str, list[float]], level: str, peaks: dict[s
     for precision, (ours, other) in held.items():
         if ours in row.times and other is not None:
             row.duels[precision] = Duel(ours, other, ratios(times[other], times[ours]))
-    peak, seconds = peaks[row.case.dtype], row.times[level].median
+    seconds = row.times[level].median
     if row.case.flops:
         row.flops = row.case.flops / seconds
-        row.share = row.flops / peak["all_threads"]
+        row.share = row.flops / ceiling(peaks, row.case.dtype)
     elif row.case.nbytes:
-        row.share = row.case.nbytes / seconds / peak["bandwidth"]
+        row.share = row.case.nbytes / seconds / peaks[row.case.dtype]["bandwidth"]
     return row
+
+
+def ceiling(peaks: dict[str, dict[str, float]], dtype: str = "float32", precision: str = "highest") -> float:
+    """Operations per second of all threads: of the vector units, or of the tiles that split float32 into bfloat16."""
+    tiles = peaks[dtype].get("tiles_all_threads") or 0.0
+    return max(peaks[dtype]["all_threads"], tiles / TILE_PRODUCTS[precision] if dtype == "float32" else 0.0)
 
 
 def _fastest(row: Row, columns: list[str]) -> str | None:

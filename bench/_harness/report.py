@@ -7,25 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+from . import summary
 from .case import LOOPS, NUMPY
 from .measure import Plan, Row
 from .statistics import Spread, geometric_mean
+from .text import aligned, digits, markdown, seconds
 
 BEST_TORCH = "torch, best float32 mode"
-SCHEMA = 1
-
-
-def seconds(t: float) -> str:
-    """Three digits and a unit: 1.23 ms, 45.6 µs, 120 s."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if t >= 0.9995 * scale or unit == "µs":
-            return f"{digits(t / scale)} {unit}"
-    raise AssertionError
-
-
-def digits(x: float) -> str:
-    """x with three digits, without an exponent: 0.123, 1.23, 12.3, 123, 12345."""
-    return f"{x:.3g}" if 0.001 <= x < 999.5 else f"{x:.0f}"
+SCHEMA = 2
+MANY = 40  # rows from which each family has a table of its own
 
 
 def times_as_fast(r: Spread) -> str:
@@ -41,6 +31,14 @@ def columns(rows: list[Row]) -> list[str]:
     return list(found)
 
 
+def sections(rows: list[Row]) -> dict[str, list[Row]]:
+    """Heading -> rows of one table: where they are many, a table for each family."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.case.family if len(rows) >= MANY else "", []).append(row)
+    return found
+
+
 def grid(rows: list[Row], level: str) -> list[list[str]]:
     """The table's cells, headings first."""
     sides = columns(rows)
@@ -49,6 +47,9 @@ def grid(rows: list[Row], level: str) -> list[list[str]]:
     heads = ["", *sides, *(["GFLOP/s", "of peak"] if flops else ["of memory"])]
     naive = [side for side in (LOOPS, NUMPY) if side in sides and side != level]
     heads += [f"× {side}" for side in naive] + ["× best torch"] * torch
+    reduced = [precision for precision in summary.DUELS if any(precision in row.duels for row in rows)]
+    reduced = [precision for precision in reduced if precision != "highest"]  # which is "× best torch"
+    heads += [summary.DUELS[precision] for precision in reduced]
     table = [heads]
     for row in rows:
         cells = [row.case.key]
@@ -62,8 +63,36 @@ def grid(rows: list[Row], level: str) -> list[list[str]]:
         cells += [f"{digits(row.against[side].median)}" if side in row.against else "–" for side in naive]
         if torch:
             cells.append(times_as_fast(row.against[row.best_torch]) if row.best_torch in row.against else "–")
+        cells += [times_as_fast(row.duels[p].ratio) if p in row.duels else "–" for p in reduced]
         table.append(cells)
     return table
+
+
+def errors_grid(rows: list[Row]) -> list[list[str]]:
+    """Largest errors as shares of the answer's root mean square, and those at "highest" over PyTorch's; [] without any."""
+    rows = [row for row in rows if row.errors]
+    sides = list(dict.fromkeys(side for row in rows for side in row.errors))
+    table = [["largest error", *sides, "highest / best torch"]]
+    for row in rows:
+        ratio = summary.against_torch(row, "highest")
+        cells = [f"{row.errors[side]:.1e}" if side in row.errors else "–" for side in sides]
+        table.append([row.case.key, *cells, "–" if ratio is None else f"{ratio:.3g}"])
+    return table if rows else []
+
+
+def tables(rows: list[Row], level: str) -> dict[str, list[list[list[str]]]]:
+    """Heading -> its tables: times, errors where they are known."""
+    return {
+        heading: [table for table in (grid(inside, level), errors_grid(inside)) if table]
+        for heading, inside in sections(rows).items()
+    }
+
+
+def printed(rows: list[Row], level: str) -> str:
+    parts = []
+    for heading, found in tables(rows, level).items():
+        parts += [heading] * bool(heading) + [aligned(table) for table in found]
+    return "\n\n".join(parts)
 
 
 def means(rows: list[Row]) -> dict[str, dict[str, float]]:
@@ -87,20 +116,6 @@ def means_grid(found: dict[str, dict[str, float]]) -> list[list[str]]:
     sides = list(dict.fromkeys(side for means in found.values() for side in means))
     heads = ["geometric mean", *(f"× {side}" for side in sides)]
     return [heads] + [[group, *(digits(m[side]) if side in m else "–" for side in sides)] for group, m in found.items()]
-
-
-def aligned(table: list[list[str]]) -> str:
-    """Cells in columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))) for row in table
-    ]
-    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
-
-
-def markdown(table: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(table[0]) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [table[0], rule, *table[1:]])
 
 
 def troubles(rows: list[Row]) -> list[str]:
@@ -134,15 +149,26 @@ def as_json(
                 "seconds": {side: t._asdict() for side, t in row.times.items()},
                 "times_as_fast_as": {side: r._asdict() for side, r in row.against.items()},
                 "best_torch": row.best_torch,
+                "errors": {side: _finite(error) for side, error in row.errors.items()},
+                "duels": {
+                    precision: {"ours": duel.ours, "other": duel.other, **duel.ratio._asdict()}
+                    for precision, duel in row.duels.items()
+                },
                 "flops_per_second": row.flops,
                 "share_of_peak": row.share,
                 "absent": row.absent,
-                "wrong": {side: away if math.isfinite(away) else None for side, away in row.wrong.items()},
+                "wrong": {side: _finite(away) for side, away in row.wrong.items()},
             }
             for row in rows
         ],
         "geometric_means": means(rows),
+        "duels": summary.duels(rows),
+        "errors": summary.errors(rows),
     }
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
 
 
 def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], lines: list[str]) -> None:
@@ -150,12 +176,21 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], line
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     level = result["machine"]["level"]
-    parts = [f"# {result['title']}", "\n".join(f"- {line}" for line in lines), markdown(grid(rows, level))]
+    parts = [f"# {result['title']}", "\n".join(f"- {line}" for line in lines)]
+    said = summary.sentences(rows) if has_errors(rows) else []
+    parts += ["\n".join(f"- {line}" for line in said), markdown(summary.duels_grid(result["duels"]))] if said else []
+    for heading, found in tables(rows, level).items():
+        parts += [f"## {heading}"] * bool(heading) + [markdown(table) for table in found]
     if result["geometric_means"]:
-        parts.append(markdown(means_grid(result["geometric_means"])))
+        parts += ["## All"] * (len(rows) >= MANY) + [markdown(means_grid(result["geometric_means"]))]
     parts.append(LEGEND.format(level=level))
     parts += ["\n".join(f"- {line}" for line in troubles(rows))] * bool(troubles(rows))
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
+
+
+def has_errors(rows: list[Row]) -> bool:
+    """Whether the question is about exactness too: then its precisions are compared one by one."""
+    return any(row.errors for row in rows)
 
 
 LEGEND = (

@@ -72,7 +72,10 @@ def disagreement(found: Sequence[dict[str, Any] | None], wanted: Sequence[dict[s
 
 
 def largest_error(answer: Any, exact: Any) -> float:
-    """max |answer - exact| / rms(exact), over the beginning of the answer for which the exact one was computed."""
+    """max |answer - exact| / rms(exact), over the beginning of the answer for which the exact one was computed; of several
+    arrays the worst."""
+    if isinstance(exact, tuple):
+        return max(largest_error(*pair) for pair in zip(answer, exact))
     found, right = _array(answer), _array(exact)
     scale, worst = float(np.sqrt(np.mean(np.square(right)))) if right.size else 1.0, 0.0
     for one, other in zip(found[: len(right)], right):  # by rows: no second copy of the whole

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import machine
-from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases, forget_values
+from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases, figures, forget
 from .statistics import disagreement, fingerprint, largest_error
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -111,16 +111,21 @@ class Worker:
         gc.enable()
         return {"seconds": seconds / calls * part}
 
+    def _figure(self, question: str, size: Any, figure: str, turn: int) -> dict[str, Any]:
+        found = next(f for f in figures(question, size) if f.key == figure).find(self.threads, turn)
+        return found._asdict()
+
     def _close(self) -> dict[str, Any]:
         """Forget the open case and give its memory back: the arrays of the largest take gigabytes."""
         self.calls.clear()
         self.exact.clear()
-        forget_values()
+        forget()
         gc.collect()
         if "fastnet" in sys.modules:
             from fastnet import memory
 
             memory.empty_cache()
+            self._configure("highest")
         return {}
 
     def _peaks(self) -> dict[str, Any]:

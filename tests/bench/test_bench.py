@@ -6,35 +6,15 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from bench_rows import MACHINE, PEAKS, Here, plan, row
 
-import fastnet
-from bench import _nets
 from bench.__main__ import main
-from bench._harness import case, chart, machine, measure, report, statistics
+from bench._harness import case, chart, machine, measure, report, statistics, text
 from bench._harness.case import Case
-from bench._harness.measure import Plan, Row
+from bench._harness.measure import Row
 from bench._harness.statistics import Spread
-from bench._harness.workers import Child, Pool, Worker
+from bench._harness.workers import Child
 from fastnet import _ext
-from fastnet.layers import Conv2d, Linear
-
-PEAKS = {dtype: {"one_core": 1e9, "all_threads": 2e9, "bandwidth": 1e10} for dtype in ("float32", "float64")}
-MACHINE = {"processor": "a processor", "threads": 2, "date": "2026-01-02T03:04:05", "level": _ext.level}
-
-
-def plan(torch=False, size="toy", match=""):
-    return Plan(size, [_ext.level], torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5, match=match)
-
-
-class Here(Pool):
-    """All sides in this process: quick to start, of no use for timing."""
-
-    def __init__(self):
-        super().__init__(1, [_ext.level], _ext.level)
-
-    def start(self, name):
-        return Worker(1)
-
 
 # --- statistics ---------------------------------------------------------------------------------------------------------
 
@@ -76,10 +56,6 @@ def test_a_part_that_a_side_did_not_compute_is_not_compared_but_a_missing_part_i
 
 
 # --- the rounds -----------------------------------------------------------------------------------------------------------
-
-
-def row(times, case_=None):
-    return measure.summarise(Row(case_ or Case("forward", "a case", None, flops=4e8)), times, "avx2", PEAKS)
 
 
 def test_a_row_is_held_against_the_fastest_float32_mode_of_torch():
@@ -202,14 +178,15 @@ def test_every_question_says_what_it_asks_and_has_cases_of_every_size():
     assert {"batch_norm", "conv", "course", "pooling", "steps", "update_rules"} <= set(case.names())
     for name, asks in case.questions().items():
         assert "?" in asks, f"bench/{name}.py: let the first line of the docstring be the question"
-        assert hasattr(case.question(name), "cases"), f"bench/{name}.py: add a function cases(size)"
+        kinds = {kind for kind in ("cases", "figures") if hasattr(case.question(name), kind)}
+        assert len(kinds) == 1, f"bench/{name}.py: add a function cases(size), or figures(size)"
         for size in ("toy", "quick", "full"):
-            keys = [c.key for c in case.cases(name, size)]
+            keys = [c.key for c in getattr(case, kinds.copy().pop())(name, size)]
             assert keys, f"bench/{name}.py: add a case of size {size!r}"
             assert len(set(keys)) == len(keys), f"bench/{name}.py: two cases of size {size!r} have the same name"
 
 
-@pytest.mark.parametrize("name", case.names())
+@pytest.mark.parametrize("name", [name for name in case.names() if hasattr(case.question(name), "cases")])
 def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
     with Here() as pool:
         rows = measure.ask(name, plan(torch=find_spec("torch") is not None), pool, PEAKS, lambda line: None)
@@ -224,14 +201,15 @@ def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
     result = report.as_json(name, "a title?", rows, plan(), MACHINE, PEAKS)
     report.write(tmp_path, name, result, rows, ["a line about the machine"])
     assert_schema(json.loads((tmp_path / f"{name}.json").read_text()), rows)
-    text = (tmp_path / f"{name}.md").read_text()
-    assert all(r.case.key in text for r in rows)
-    assert _ext.level in text
+    written = (tmp_path / f"{name}.md").read_text()
+    assert all(r.case.key in written for r in rows)
+    assert _ext.level in written
 
 
 def assert_schema(result, rows):
     assert result["schema"] == report.SCHEMA
-    assert {"question", "title", "machine", "peaks", "plan", "rows", "geometric_means"} <= result.keys()
+    parts = {"question", "title", "machine", "peaks", "plan", "rows", "geometric_means", "duels", "errors"}
+    assert parts <= result.keys()
     assert len(result["rows"]) == len(rows)
     for found in result["rows"]:
         assert found["seconds"][_ext.level].keys() == {"median", "low", "high", "count"}
@@ -241,63 +219,11 @@ def assert_schema(result, rows):
         assert all(mean > 0 for mean in means.values())
 
 
-@pytest.mark.parametrize("net", _nets.SMALL)
-def test_the_layers_that_are_timed_are_those_of_the_models(net):
-    table, (shape, batch, _) = _nets.SMALL[net], case.question("steps").NETS[net]
-    convolutions, linear = layers_of(net, shape, 10)
-    assert set(table.convolutions) == convolutions
-    assert set(table.linear) == linear
-    assert table.batches == (batch,)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("net", ["resnet50", "mobilenet_v1"])
-def test_the_layers_of_large_nets_are_those_of_the_models_for_photographs(net):
-    convolutions, linear = layers_of(net, (3, 224, 224), 1000)
-    assert set(_nets.LARGE[net].convolutions) == convolutions
-    assert set(_nets.LARGE[net].linear) == linear
-
-
-def test_the_layers_of_vgg16_have_its_published_number_of_weights():
-    table = _nets.LARGE["vgg16"]
-    often = [1, 1, 1, 1, 1, 2, 1, 2, 3]  # times that each of its convolutions occurs
-    found = sum(n * layer.c * layer.f * 9 for n, layer in zip(often, table.convolutions, strict=True))
-    biases = 64 * 2 + 128 * 2 + 256 * 3 + 512 * 6 + 4096 * 2 + 1000
-    assert found + sum(c * f for c, f in table.linear) + biases == 138_357_544
-
-
-def layers_of(net, shape, classes):
-    """The different convolutions and linear layers that the model computes with, as rows of the tables."""
-    convolutions, linear = {}, set()
-    model = fastnet.models.build(net, shape, classes).eval()
-    for layer in model.modules():
-        if isinstance(layer, Conv2d):
-            watch(layer, convolutions)
-        if isinstance(layer, Linear):
-            linear.add((layer.in_features, layer.out_features))
-    model.forward(np.zeros((1, *shape), np.float32))
-    return set(convolutions), linear
-
-
-def watch(layer, seen):
-    """Note the row of a convolution when it is computed."""
-    forward, geometry = layer.forward, layer.geometry
-
-    def noted(x):
-        assert geometry.padding == (geometry.kernel[0] // 2,) * 2
-        assert x.shape[2] == x.shape[3]
-        row = layer.in_channels, layer.out_channels, geometry.kernel[0], geometry.stride[0], x.shape[2], geometry.groups
-        seen[row] = None
-        return forward(x)
-
-    layer.forward = noted
-
-
 # --- the report -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("t", "text"),
+    ("t", "said"),
     [
         (123.4, "123 s"),
         (1.234, "1.23 s"),
@@ -307,8 +233,8 @@ def watch(layer, seen):
         (1e-8, "0.01 µs"),
     ],
 )
-def test_times_have_three_digits_and_a_unit(t, text):
-    assert report.seconds(t) == text
+def test_times_have_three_digits_and_a_unit(t, said):
+    assert text.seconds(t) == said
 
 
 def test_means_are_taken_per_group_and_over_all():
