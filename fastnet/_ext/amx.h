@@ -1,28 +1,159 @@
-/* AMX's tile registers: eight of 16 rows of 64 bytes, set up by whoever computes with them and given back afterwards.
-
-   A tile of bfloat16 holds 16 rows of 16 pairs; of float32, 16 rows of 16 sums. TDPBF16PS adds to each sum c[i][j] the
-   products of the pairs a[i][k] and b[k][j] over the 16 k: 8192 multiply-adds in 16 cycles. It takes denormal numbers
-   for zero and rounds to nearest, whatever the control register says. */
+/* float32 products on AMX's bfloat16 tiles: the register tile, which Cython cannot say.
+ *
+ * A number is split into PLANES bfloat16 numbers, x = x1 + x2 + x3, each the rounding of what the former left (amx_split.h). A
+ * product is then 6, 3 or 1 products of planes, with 3, 2 or 1 planes: x1w1 + x1w2 + x2w1 (+ x2w2 + x1w3 + x3w1). What is left
+ * out is below 2^-25 of |x||w| with six, below 2^-16 with three. Sums are float32, as in a chain of fused multiply-adds.
+ *
+ * A tile is 16 rows of 64 bytes. TDPBF16PS adds the product of a tile of 16 rows x 32 numbers and one of 16 pairs x 16 columns,
+ * pairs along the reduction lying side by side, to one of 16 x 16 sums, in 16 cycles (10 with 8 rows). A load takes 8
+ * cycles from the first-level cache, 19 from the second, and 50 if its rows cross cache lines. So everything is laid out in
+ * slots of 64 bytes: a row of a tile, on a cache line of its own.
+ *
+ * The instructions are written out: GCC's own functions for them do not say which memory they read. */
 #ifndef FASTNET_AMX_H
 #define FASTNET_AMX_H
 
 #include <immintrin.h>
+#include <stddef.h>
+#include <string.h>
 
-#define AMX_ROWS 16
-#define AMX_BYTES 64        /* of a row of a tile */
+#define AMX_INLINE static inline __attribute__((always_inline))
+#define AMX_ROWS 16  /* rows of a tile */
+#define AMX_BYTES 64 /* bytes of a row: a slot */
+#define AMX_TILE (AMX_ROWS * AMX_BYTES)
 
-/* Make the calling thread's eight tiles whole ones (palette 1), all zero. */
-static inline void amx_begin(void) {
-    static const struct __attribute__((aligned(64))) {
-        unsigned char palette, start, reserved[14];
-        unsigned short bytes[16];
-        unsigned char rows[16];
-    } whole = {.palette = 1,
-               .bytes = {AMX_BYTES, AMX_BYTES, AMX_BYTES, AMX_BYTES, AMX_BYTES, AMX_BYTES, AMX_BYTES, AMX_BYTES},
-               .rows = {AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS}};
-    _tile_loadconfig(&whole);
+#define LOAD(tile, place, step) \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(place), "r"((ptrdiff_t)(step)))
+#define STORE(tile, place, step) \
+    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(place), "r"((ptrdiff_t)(step)))
+#define MULTIPLY(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
+#define BARRIER __asm__ volatile("" : : : "memory") /* tiles read what was written before, and the other way round */
+
+/* Set the calling thread's tiles up, and empty them; some 50 ns. Tiles 0 to 3 hold the sums: with two columns of tiles those of
+ * row m are 2m and 2m + 1, with one column it is m. 4 and 5 hold tiles of `rows` rows, 6 and 7 of the columns: `first` and
+ * `second` are the sums in their rows. `pairs` of numbers are multiplied at a time. */
+static void amx_begin(int columns, int rows, int first, int second, int pairs) {
+    struct { unsigned char palette, start, rest[14]; unsigned short bytes[16]; unsigned char rows[16]; } c;
+    memset(&c, 0, sizeof c);
+    c.palette = 1;
+    for (int i = 0; i < 4; i++) {
+        c.rows[i] = rows;
+        c.bytes[i] = 4 * (columns == 2 && i % 2 ? second : first);
+    }
+    c.rows[4] = c.rows[5] = rows;
+    c.bytes[4] = c.bytes[5] = 4 * pairs;
+    c.rows[6] = c.rows[7] = pairs;
+    c.bytes[6] = 4 * first;
+    c.bytes[7] = 4 * (columns == 2 ? second : first);
+    __asm__ volatile("ldtilecfg %0" : : "m"(c) : "memory");
 }
 
 /* Give the tiles back: until then every switch to another thread saves and loads their 8 KB. */
 static inline void amx_end(void) { _tile_release(); }
+
+/* An operand: one address per row (or column) of tiles, the bytes between the rows of a tile, between planes, and the bytes
+ * that each step of the reduction stands away from the address. */
+typedef struct {
+    const char *at[4];
+    ptrdiff_t step, plane;
+    const ptrdiff_t *offset;
+} amx_operand;
+
+/* sums[m][n] (MT x NT tiles) = start + sum over the steps of a's tile m x b's tile n, for every wanted pair of planes.
+ *
+ * start: a row of 16 NT floats, the same for all rows; NULL: the sums begin with what out holds. out: one address per row of
+ * tiles, whose rows lie out_step floats apart; its NT tiles lie side by side. */
+#define ROWS_OF(i) \
+    LOAD(4, a0 + (i) * a->plane, a->step); \
+    if (MT > 1) LOAD(5, a1 + (i) * a->plane, a->step);
+#define COLUMNS_OF(j) \
+    LOAD(6, b0 + (j) * b->plane, b->step); \
+    LOAD(7, b1 + (j) * b->plane, b->step);
+#define ALL \
+    MULTIPLY(0, 4, 6); MULTIPLY(1, 4, 7); \
+    if (MT > 1) { MULTIPLY(2, 5, 6); MULTIPLY(3, 5, 7); }
+#define COLUMN_OF(j) LOAD(6, b0 + (j) * b->plane, b->step);
+#define EACH(i) \
+    LOAD(4, a0 + (i) * a->plane, a->step); MULTIPLY(0, 4, 6); \
+    if (MT > 1) { LOAD(5, a1 + (i) * a->plane, a->step); MULTIPLY(1, 5, 6); } \
+    if (MT > 2) { LOAD(4, a2 + (i) * a->plane, a->step); MULTIPLY(2, 4, 6); } \
+    if (MT > 3) { LOAD(5, a3 + (i) * a->plane, a->step); MULTIPLY(3, 5, 6); }
+AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
+                          ptrdiff_t steps, const float *start, float *const *out, ptrdiff_t out_step) {
+    const ptrdiff_t bytes = out_step * (ptrdiff_t)sizeof(float), first = start ? 0 : bytes;
+    const float *from[4];
+    for (int m = 0; m < MT; m++) {
+        from[m] = start ? start : out[m];
+        for (int r = 0; start && r < AMX_ROWS; r++) /* written when the sums are done */
+            for (int n = 0; n < NT; n++) _m_prefetchw(out[m] + r * out_step + 16 * n);
+    }
+    BARRIER;
+    LOAD(0, from[0], first);
+    if (NT == 2) {
+        LOAD(1, from[0] + 16, first);
+        if (MT > 1) { LOAD(2, from[1], first); LOAD(3, from[1] + 16, first); }
+    } else {
+        if (MT > 1) LOAD(1, from[1], first);
+        if (MT > 2) LOAD(2, from[2], first);
+        if (MT > 3) LOAD(3, from[3], first);
+    }
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];
+        const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0;
+        const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0;
+        if (NT == 2 && PLANES == 3) { /* in an order that changes one operand at a time */
+            ROWS_OF(2) COLUMNS_OF(0) ALL
+            ROWS_OF(0) ALL
+            ROWS_OF(1) ALL
+            COLUMNS_OF(1) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(2) ALL
+        } else if (NT == 2 && PLANES == 2) {
+            ROWS_OF(1) COLUMNS_OF(0) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(1) ALL
+        } else if (NT == 2) {
+            ROWS_OF(0) COLUMNS_OF(0) ALL
+        } else {
+            if (PLANES == 3) { COLUMN_OF(2) EACH(0) }
+            if (PLANES >= 2) { COLUMN_OF(1) EACH(0) }
+            if (PLANES == 3) { EACH(1) }
+            COLUMN_OF(0) EACH(0)
+            if (PLANES >= 2) { EACH(1) }
+            if (PLANES == 3) { EACH(2) }
+        }
+    }
+    STORE(0, out[0], bytes);
+    if (NT == 2) {
+        STORE(1, out[0] + 16, bytes);
+        if (MT > 1) { STORE(2, out[1], bytes); STORE(3, out[1] + 16, bytes); }
+    } else {
+        if (MT > 1) STORE(1, out[1], bytes);
+        if (MT > 2) STORE(2, out[2], bytes);
+        if (MT > 3) STORE(3, out[3], bytes);
+    }
+    BARRIER;
+}
+
+#define CASE(PLANES, MT, NT) \
+    case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, start, out, out_step); break;
+static void amx_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
+                        const float *start, float *const *out, ptrdiff_t out_step) {
+    switch ((planes * 4 + rows) * 2 + columns) {
+    CASE(3, 1, 2) CASE(3, 2, 2) CASE(3, 1, 1) CASE(3, 2, 1) CASE(3, 3, 1) CASE(3, 4, 1)
+    CASE(2, 1, 2) CASE(2, 2, 2) CASE(2, 1, 1) CASE(2, 2, 1) CASE(2, 3, 1) CASE(2, 4, 1)
+    CASE(1, 1, 2) CASE(1, 2, 2) CASE(1, 1, 1) CASE(1, 2, 1) CASE(1, 3, 1) CASE(1, 4, 1)
+    }
+}
+#undef CASE
+#undef ROWS_OF
+#undef COLUMNS_OF
+#undef ALL
+#undef COLUMN_OF
+#undef EACH
+#undef LOAD
+#undef STORE
+#undef MULTIPLY
+#undef BARRIER
+
 #endif

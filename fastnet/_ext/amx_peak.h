@@ -16,7 +16,8 @@ static float amx_peak_chain(Py_ssize_t rounds) {
             unsigned pair = 0x3F803F80;     /* two bfloat16 ones */
             __builtin_memcpy(&ones[i][j], &pair, 4);
         }
-    amx_begin();
+    __asm__ volatile("" : : "r"(ones) : "memory"); /* the loads below do not say that they read it */
+    amx_begin(2, AMX_ROWS, AMX_ROWS, AMX_ROWS, AMX_ROWS);
     _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
     _tile_loadd(4, ones, AMX_BYTES); _tile_loadd(5, ones, AMX_BYTES);
     _tile_loadd(6, ones, AMX_BYTES); _tile_loadd(7, ones, AMX_BYTES);

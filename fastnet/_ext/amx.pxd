@@ -1,0 +1,23 @@
+"""The register tile of amx.h and the splitting of amx_split.h."""
+
+cdef extern from "amx.h" nogil:
+    enum:
+        AMX_ROWS
+        AMX_BYTES
+        AMX_TILE
+    ctypedef struct Operand "amx_operand":
+        const char *at[4]
+        Py_ssize_t step, plane
+        const Py_ssize_t *offset
+    void amx_begin(int columns, int rows, int first, int second, int pairs) noexcept
+    void amx_end() noexcept
+    void amx_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps, const float *start,
+                     float **out, Py_ssize_t out_step) noexcept
+
+cdef extern from "amx_split.h" nogil:
+    bint amx_fill_pixels(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels, char *out,
+                         Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
+    bint amx_fill_windows(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t lines, Py_ssize_t pitch,
+                          Py_ssize_t length, char *out, Py_ssize_t slot, Py_ssize_t plane) noexcept
+    bint amx_pack_weights(int planes, const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_ssize_t valid, char *out,
+                          Py_ssize_t plane) noexcept

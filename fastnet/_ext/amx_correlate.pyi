@@ -1,0 +1,22 @@
+from ..memory import Array
+
+def pack_weights(w: Array, lane: Array, out: Array, planes: int, threads: int) -> bool: ...
+def correlate(
+    x: Array,
+    channel: int,
+    channels: int,
+    lead: Array,
+    step: Array,
+    group: Array,
+    fold: Array,
+    packed: Array,
+    bias: Array,
+    out: Array,
+    filter: int,
+    filters: int,
+    out_start: Array,
+    out_step: Array,
+    out_count: Array,
+    planes: int,
+    threads: int,
+) -> bool: ...

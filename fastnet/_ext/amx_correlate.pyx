@@ -1,0 +1,267 @@
+"""correlate.pyx on AMX: forward and the gradient of the input of float32 images, as products of bfloat16 planes (amx.h).
+
+The strip of a task is split into planes of slots of 64 bytes. A slot holds 32 channels of a pixel or, where there are few
+channels, those of the pixels in a small window from it on (`fold` = its height and width), so that the reduction of a tile
+is 32 numbers long all the same. 16 slots at equal distances are the rows of a tile: neighbours in a row of output pixels,
+or, where rows are short, one pixel of 16 images. The slots under another tap stand at a constant offset from them.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+
+from fastnet._ext.memory import Block
+
+from fastnet._ext.amx cimport (
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
+)
+from fastnet._ext.strip cimport Strip, ceil_div, cut, least, most, open_strip, strip_of
+from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
+
+cdef enum:
+    STRIP = 768 << 10       # bytes of a task's slots, in the second-level cache together with
+    PANEL = 896 << 10       # bytes of the packed weights of 32 filters
+    LINES = 4               # output rows that a task should have before its channels are taken in several turns
+    TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
+    LEAST = 128             # pixels of a task, at least: the weights are read once for all of them
+
+
+def pack_weights(const float[:, :, :, :] w, const Py_ssize_t[:, ::1] lane, unsigned char[::1] out, int planes, int threads):
+    """Weights as tiles (panel of 32 filters, step, plane, 16 filters of the panel); False if one of them does not split.
+
+    lane[step, l]: how many numbers from w[filter, 0, 0, 0] the l-th factor of a step stands, or -1 for a zero.
+    """
+    cdef Py_ssize_t filters = w.shape[0], steps = lane.shape[0], columns = ceil_div(filters, AMX_ROWS), task
+    cdef Py_ssize_t step = w.strides[0] // <Py_ssize_t>sizeof(float)
+    cdef const float *source = &w[0, 0, 0, 0]
+    cdef int refused = 0
+    for task in prange(columns * steps, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=filters * steps * 32 > WORTH):
+        # Neighbours in the order of tasks read the same cache lines of w: the steps of one column of tiles.
+        refused += not pack_tile(source, &lane[task % steps, 0], step, filters, steps, task // steps, task % steps, planes, &out[0])
+    return refused == 0
+
+
+cdef bint pack_tile(const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_ssize_t filters, Py_ssize_t steps,
+                    Py_ssize_t column, Py_ssize_t s, int planes, unsigned char *out) noexcept nogil:
+    cdef Py_ssize_t panel = column // 2, tiles = least(2, ceil_div(filters, AMX_ROWS) - 2 * panel)
+    return amx_pack_weights(planes, w + column * AMX_ROWS * step, lane, step, filters - column * AMX_ROWS,
+                            <char *>out + (panel * 2 * steps * planes + s * planes * tiles + column % 2) * AMX_TILE,
+                            tiles * AMX_TILE)
+
+
+# How the source lies in slots: `fold` is their window, `reach` the largest offset of a step; `inner` images stand side by side
+# where rows are short (else 1), and slot (image n, row r, column c) has the number n * image + r * row + c * column.
+ctypedef struct Slots:
+    Py_ssize_t fold[2]
+    Py_ssize_t reach[2]
+    Py_ssize_t blocks, turn, groups, planes, tall, wide, inner, image, row, column, count
+
+
+# The target: filters [filter, filter + filters) of the pixels (start + i * by) of out.
+ctypedef struct Target:
+    Py_ssize_t filter, filters, height, width, depth
+    Py_ssize_t start[2]
+    Py_ssize_t by[2]
+
+
+cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, int planes, Py_ssize_t filters):
+    """Choose the rows of tiles and cut the outputs into blocks."""
+    cdef Slots t
+    cdef Py_ssize_t i, bytes_row, room, across, images
+    t.fold, t.reach, t.groups, t.planes = [fold[0], fold[1]], [0, 0], group.shape[0], planes
+    for i in range(t.groups):
+        t.reach = [most(t.reach[0], group[i, 0]), most(t.reach[1], group[i, 1])]
+    t.blocks = ceil_div(s.channels, 32) if fold[0] * fold[1] == 1 else 1
+    t.wide = (s.columns - 1) * s.step[1] + t.reach[1] + 1
+    t.inner = 1
+    # A tile of 8 rows costs 10 cycles, one of 16 costs 16.
+    if 5 * s.columns * ceil_div(s.images, AMX_ROWS) < 4 * s.images * ceil_div(s.columns, AMX_ROWS):
+        t.inner = ceil_div(s.images, ceil_div(s.images, AMX_ROWS))
+    t.turn = t.blocks
+    while True:
+        bytes_row = t.inner * t.wide * t.turn * planes * AMX_BYTES
+        room = (STRIP // bytes_row - t.reach[0] - 1) // s.step[0] + 1
+        if t.turn == 1 or (room >= least(LINES, s.rows) and t.turn * t.groups * planes * 2 * AMX_TILE <= PANEL):
+            break
+        t.turn = ceil_div(t.turn, 2)
+    s.block_rows = most(1, least(s.rows, room))
+    s.block_rows = ceil_div(s.rows, ceil_div(s.rows, s.block_rows))
+    t.tall = (s.block_rows - 1) * s.step[0] + t.reach[0] + 1
+    s.block_images = t.inner
+    if t.inner == 1 and s.block_rows == s.rows:
+        images = most(ceil_div(s.images, TASKS), ceil_div(LEAST, s.rows * s.columns))
+        s.block_images = most(1, least(least(images, s.images), STRIP // (bytes_row * t.tall)))
+        s.block_images = ceil_div(s.images, ceil_div(s.images, s.block_images))
+    s.blocks_across = ceil_div(s.rows, s.block_rows)
+    s.blocks = ceil_div(s.images, s.block_images) * s.blocks_across
+    t.image, t.row, t.column = 1, t.wide * t.inner, t.inner
+    if t.inner == 1:
+        t.image, t.row, t.column = t.tall * t.wide, t.wide, 1
+    t.count = s.block_images * t.tall * t.wide
+    return t
+
+
+def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
+              const Py_ssize_t[::1] step, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold,
+              const unsigned char[::1] packed, const float[::1] bias, float[:, :, :, ::1] out, Py_ssize_t filter,
+              Py_ssize_t filters, const Py_ssize_t[::1] out_start, const Py_ssize_t[::1] out_step,
+              const Py_ssize_t[::1] out_count, int planes, int threads):
+    """out as in correlate.pyx, of weights packed by `pack_weights`; False, and out is to be computed anew, if a number does not split.
+
+    group[g]: the (row, column) offset of a step's slots from those of the window's first pixel; the steps go through all groups
+    for 32 channels, then for the next.
+    """
+    if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
+        return True
+    cdef Strip s = strip_of(x, channel, channels, lead, step, fold, out_count[0], out_count[1])
+    cdef Slots t = lay_out(&s, group, fold, planes, filters)
+    s.span = [t.reach[0] + fold[0], t.reach[1] + fold[1]]
+    cdef Target o
+    o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
+    o.start, o.by = [out_start[0], out_start[1]], [out_step[0], out_step[1]]
+    cdef Py_ssize_t steps = t.blocks * t.groups, panels = ceil_div(filters, 2 * AMX_ROWS), i, task
+    cdef Py_ssize_t chunks = least(panels, ceil_div(TASKS, s.blocks))
+    # For all tasks: the bias, filled up to whole tiles, and the offsets of the steps of a turn, from slots and from weights.
+    cdef unsigned char[::1] shared = Block(panels * 2 * AMX_BYTES + 3 * (steps + 1) * sizeof(Py_ssize_t))
+    cdef float *start = <float *>&shared[0]
+    cdef Py_ssize_t *offset = <Py_ssize_t *>(start + panels * 2 * AMX_ROWS)
+    memset(start, 0, panels * 2 * AMX_BYTES)
+    if bias.shape[0]:
+        memcpy(start, &bias[0], filters * sizeof(float))
+    for i in range(steps):
+        offset[i] = (i // t.groups * planes * t.count + group[i % t.groups, 0] * t.row + group[i % t.groups, 1] * t.column) * AMX_BYTES
+        offset[steps + i] = i * planes * AMX_TILE
+        offset[2 * steps + i] = i * planes * 2 * AMX_TILE
+    cdef Py_ssize_t tiles = s.block_images * s.block_rows * ceil_div(s.columns, AMX_ROWS) if t.inner == 1 else s.block_rows * s.columns
+    cdef Py_ssize_t padded = s.block_images * (t.tall + fold[0] - 1) * (t.wide + fold[1] - 1) * channels if fold[0] * fold[1] > 1 else 0
+    cdef Py_ssize_t room = (t.turn * planes * t.count * AMX_BYTES + 2 * tiles * sizeof(Py_ssize_t) + (padded + 2 * AMX_BYTES) * sizeof(float) + 63) // 64 * 64
+    cdef unsigned char[::1] scratch = Block(room * threads)
+    cdef const float *source = &x[0, 0, 0, 0]
+    cdef float *target = &out[0, 0, 0, 0]
+    cdef int refused = 0
+    for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
+                       use_threads_if=steps * 32 * filters * s.images * s.rows * s.columns > 4 * WORTH_PRODUCT):
+        refused += not correlate_block(source, &s, &t, task // chunks, offset, &packed[0], start, target, &o,
+                                       task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
+                                       &scratch[0] + room * threadid())
+    return refused == 0
+
+
+cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssize_t block, const Py_ssize_t *offset,
+                          const unsigned char *packed, const float *start, float *out, const Target *o, Py_ssize_t panel_from,
+                          Py_ssize_t panel_to, unsigned char *scratch) noexcept nogil:
+    """One block of output pixels times some panels."""
+    cdef Py_ssize_t image = block // s.blocks_across * s.block_images, row = block % s.blocks_across * s.block_rows
+    cdef Py_ssize_t images = least(s.block_images, s.images - image), rows = least(s.block_rows, s.rows - row)
+    cdef Py_ssize_t steps = t.blocks * t.groups, first, n, i, j, tile, tiles = 0, large = 0, many, panel, cut_into, size, last
+    cdef char *slots = <char *>scratch
+    cdef Py_ssize_t *at = <Py_ssize_t *>(slots + t.turn * t.planes * t.count * AMX_BYTES)
+    cdef Py_ssize_t *to
+    cdef float *padded
+    cdef Py_ssize_t line = s.columns if t.inner == 1 else images
+    cut_into = ceil_div(line, AMX_ROWS)
+    many = line * (rows * images if t.inner == 1 else rows * s.columns)
+    size = ceil_div(line, cut_into)         # rows of the larger tiles; the others have one less, and come after them
+    tiles = cut_into * (rows * images if t.inner == 1 else rows * s.columns)
+    to = at + tiles
+    padded = <float *>(to + tiles)
+    large, last = 0, tiles
+    for n in range(images if t.inner == 1 else s.columns):
+        for i in range(rows):
+            for j in range(cut_into):
+                first = j * line // cut_into
+                if (j + 1) * line // cut_into - first == size:
+                    tile = large
+                    large += 1
+                else:
+                    last -= 1
+                    tile = last
+                if t.inner == 1:
+                    at[tile] = (n * t.image + i * s.step[0] * t.row + first * s.step[1]) * AMX_BYTES
+                    to[tile] = (((image + n) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + first * o.by[1]) * o.depth
+                else:
+                    at[tile] = (i * s.step[0] * t.row + n * s.step[1] * t.column + first) * AMX_BYTES
+                    to[tile] = (((image + first) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + n * o.by[1]) * o.depth
+    cdef Operand a, b
+    a.step, a.plane, a.offset = AMX_BYTES * (s.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
+    b.step = AMX_BYTES
+    cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth, turn = 0, nt, valid
+    while turn < t.blocks:
+        many = least(t.turn, t.blocks - turn)
+        if not fill(x, s, t, images, image, rows, row, turn, many, slots, padded):
+            amx_end()
+            return False
+        for panel in range(panel_from, panel_to):
+            valid = o.filters - panel * 2 * AMX_ROWS
+            nt = 2 if valid > AMX_ROWS else 1
+            b.offset, b.plane = offset + nt * steps, nt * AMX_TILE
+            b.at[0] = <const char *>packed + (panel * 2 * steps + turn * t.groups * nt) * t.planes * AMX_TILE
+            b.at[1] = b.at[0] + AMX_TILE
+            for i in range(2):
+                if (i == 0 and large == 0) or (i == 1 and large == tiles):
+                    continue
+                amx_begin(nt, size - i, least(valid, AMX_ROWS), least(valid - AMX_ROWS, AMX_ROWS), AMX_ROWS)
+                multiply(&a, &b, slots, at, to, large if i else 0, tiles if i else large, t.planes, nt, many * t.groups,
+                         start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)
+        turn += many
+    amx_end()
+    return True
+
+
+cdef inline void multiply(Operand *a, const Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to,
+                          Py_ssize_t tile, Py_ssize_t tiles, int planes, int columns, Py_ssize_t steps, const float *start,
+                          float *out, Py_ssize_t out_step) noexcept nogil:
+    """Tiles [tile, tiles) of pixels, four sums at a time, times one panel."""
+    cdef float *target[4]
+    cdef Py_ssize_t m, many
+    while tile < tiles:
+        many = least(4 // columns, tiles - tile)
+        for m in range(many):
+            a.at[m] = slots + at[tile + m]
+            target[m] = out + to[tile + m]
+        amx_product(planes, many, columns, a, b, steps, start, target, out_step)
+        tile += many
+
+
+cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images, Py_ssize_t image, Py_ssize_t rows,
+               Py_ssize_t row, Py_ssize_t turn, Py_ssize_t blocks, char *slots, float *padded) noexcept nogil:
+    """The slots under a block of outputs, for some blocks of 32 channels; False if a number does not split."""
+    cdef Py_ssize_t top = row * s.step[0] - s.lead[0], tall = (rows - 1) * s.step[0] + t.reach[0] + 1, n, r, i, first
+    cdef Py_ssize_t left = least(most(s.lead[1], 0), t.wide), right = most(least(s.width + s.lead[1], t.wide), left)
+    cdef Py_ssize_t plane = t.count * AMX_BYTES, channels = least(blocks * 32, s.channels - turn * 32)
+    cdef bint splits = True
+    cdef Strip p
+    cdef const float *source
+    if t.fold[0] * t.fold[1] > 1:
+        p = s[0]
+        p.direct = False
+        p.tall, p.wide = tall + t.fold[0] - 1, t.wide + t.fold[1] - 1
+        p.pixel_size, p.row_size = s.channels, p.wide * s.channels
+        p.image_size = p.tall * p.row_size
+        open_strip(x, &p, images, image, row, padded)
+        for n in range(images):
+            for r in range(tall):
+                splits &= amx_fill_windows(t.planes, padded + n * p.image_size + r * p.row_size, t.wide, s.channels, t.fold[0],
+                                           p.row_size, t.fold[1] * s.channels,
+                                           slots + (n * t.image + r * t.row) * AMX_BYTES, t.column * AMX_BYTES, plane)
+        return splits
+    for n in range(images):
+        for r in range(tall):
+            first = n * t.image + r * t.row
+            if top + r < 0 or top + r >= s.height:
+                clear(slots + first * AMX_BYTES, t.wide, t.column, blocks * t.planes, plane)
+                continue
+            clear(slots + first * AMX_BYTES, left, t.column, blocks * t.planes, plane)
+            source = x + (((image + n) * s.height + top + r) * s.width + left - s.lead[1]) * s.depth + s.channel + turn * 32
+            splits &= amx_fill_pixels(t.planes, source, right - left, s.depth, channels,
+                                      slots + (first + left * t.column) * AMX_BYTES, t.column * AMX_BYTES, t.planes * plane, plane)
+            clear(slots + (first + right * t.column) * AMX_BYTES, t.wide - right, t.column, blocks * t.planes, plane)
+    return splits
+
+
+cdef inline void clear(char *slots, Py_ssize_t count, Py_ssize_t column, Py_ssize_t planes, Py_ssize_t plane) noexcept nogil:
+    """Zeros for the padding: `count` slots of every plane."""
+    cdef Py_ssize_t i, c
+    for i in range(planes):
+        for c in range(count):
+            memset(slots + i * plane + c * column * AMX_BYTES, 0, AMX_BYTES)

@@ -1,0 +1,135 @@
+/* float32 numbers split into bfloat16 planes, laid out as rows of AMX's tiles.
+ *
+ * The planes are roundings to nearest of what the former planes left, so three of them hold any number whole, unless it or its
+ * rest is so small that bfloat16 has no normal number for it: AMX takes those for zero, an error below 2^-126 of the number.
+ * Numbers of 2^63 and more, infinities and NaN do not split (a rest would be Inf - Inf, a sum of halves would overflow): every
+ * function here collects the magnitudes it saw in `seen`, and the caller leaves a product with such numbers to float32. */
+#ifndef FASTNET_AMX_SPLIT_H
+#define FASTNET_AMX_SPLIT_H
+
+#include "amx.h"
+
+/* The largest magnitudes seen, lane by lane, as the bits of a positive float, which are ordered as the floats are. */
+typedef __m512i amx_seen;
+AMX_INLINE __m512i amx_look(__m512i seen, __m512 x) {
+    return _mm512_max_epu32(seen, _mm512_and_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
+}
+/* Whether all of them split. */
+AMX_INLINE int amx_splits(__m512i seen) { return _mm512_reduce_max_epu32(seen) < 0x5f000000u; /* 2^63 */ }
+
+/* Lanes [from, to) of the 16 that start at `first`. */
+AMX_INLINE __mmask16 amx_lanes(ptrdiff_t first, ptrdiff_t from, ptrdiff_t to) {
+    from = from < first ? 0 : from - first > 16 ? 16 : from - first;
+    to = to < first ? 0 : to - first > 16 ? 16 : to - first;
+    return (__mmask16)(((1u << to) - 1) & ~((1u << from) - 1));
+}
+
+AMX_INLINE __m512 amx_widen(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
+
+/* A slot of 32 numbers in a row: 16 in low, 16 in high. */
+AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *out, ptrdiff_t plane) {
+    for (int i = 0; i < PLANES; i++) {
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+        _mm512_store_si512(out + i * plane, both);
+        low = _mm512_sub_ps(low, amx_widen(_mm512_castsi512_si256(both)));
+        high = _mm512_sub_ps(high, amx_widen(_mm512_extracti64x4_epi64(both, 1)));
+    }
+}
+
+/* A slot of 16 pairs: the first of each in one, the second in two. */
+AMX_INLINE void amx_split_pairs(const int PLANES, __m512 one, __m512 two, __m512i *out) {
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+    for (int i = 0; i < PLANES; i++) {
+        const __m512i first = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(one)), 16);
+        const __m512i second = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(two)), 16);
+        out[i] = _mm512_ternarylogic_epi32(upper, second, _mm512_srli_epi32(first, 16), 0xca); /* upper ? second : first */
+        one = _mm512_sub_ps(one, _mm512_castsi512_ps(first));
+        two = _mm512_sub_ps(two, _mm512_castsi512_ps(second));
+    }
+}
+
+/* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end. */
+AMX_INLINE __m512i amx_pixels(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
+                              ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane, __m512i seen) {
+    for (ptrdiff_t c = 0; c < channels; c += 32, out += block) {
+        const __mmask16 low = amx_lanes(c, 0, channels), high = amx_lanes(c + 16, 0, channels);
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            const __m512 one = _mm512_maskz_loadu_ps(low, x + p * step + c);
+            const __m512 two = _mm512_maskz_loadu_ps(high, x + p * step + c + 16);
+            seen = amx_look(amx_look(seen, one), two);
+            amx_split_row(PLANES, one, two, out + p * slot, plane);
+        }
+    }
+    return seen;
+}
+
+/* Slots of `pixels` neighbours, each with `lines` pieces of `length` numbers that start at its pixel, `pitch` numbers apart. */
+AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines,
+                               ptrdiff_t pitch, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane, __m512i seen) {
+    for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
+        __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
+        for (ptrdiff_t i = 0; i < lines; i++) {
+            const __mmask16 a = amx_lanes(0, i * length, (i + 1) * length), b = amx_lanes(16, i * length, (i + 1) * length);
+            low = _mm512_mask_expandloadu_ps(low, a, x + i * pitch);
+            high = _mm512_mask_expandloadu_ps(high, b, x + i * pitch + _mm_popcnt_u32(a));
+        }
+        seen = amx_look(amx_look(seen, low), high);
+        amx_split_row(PLANES, low, high, out, plane);
+    }
+    return seen;
+}
+
+/* The two above, and whether all numbers split. */
+static int amx_fill_pixels(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
+                           ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
+    const __m512i none = _mm512_setzero_si512();
+    switch (planes) {
+    case 3: return amx_splits(amx_pixels(3, x, pixels, step, channels, out, slot, block, plane, none));
+    case 2: return amx_splits(amx_pixels(2, x, pixels, step, channels, out, slot, block, plane, none));
+    default: return amx_splits(amx_pixels(1, x, pixels, step, channels, out, slot, block, plane, none));
+    }
+}
+
+static int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines, ptrdiff_t pitch,
+                            ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane) {
+    const __m512i none = _mm512_setzero_si512();
+    switch (planes) {
+    case 3: return amx_splits(amx_windows(3, x, pixels, step, lines, pitch, length, out, slot, plane, none));
+    case 2: return amx_splits(amx_windows(2, x, pixels, step, lines, pitch, length, out, slot, plane, none));
+    default: return amx_splits(amx_windows(1, x, pixels, step, lines, pitch, length, out, slot, plane, none));
+    }
+}
+
+/* A tile of weights, 16 pairs of rows x 16 columns: number (l, n) is w[lane[l] + n * step], zero where lane[l] < 0 or n >= valid.
+ * Its planes lie `plane` bytes apart. */
+AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid,
+                               char *out, ptrdiff_t plane, __m512i seen) {
+    const __m512i index = _mm512_mullo_epi32(_mm512_set1_epi32((int)step),
+                                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __mmask16 columns = amx_lanes(0, 0, valid);
+    for (int r = 0; r < AMX_ROWS; r++, out += AMX_BYTES) {
+        __m512 v[2];
+        __m512i pairs[3];
+        for (int i = 0; i < 2; i++) {
+            const ptrdiff_t at = lane[2 * r + i];
+            if (at < 0) v[i] = _mm512_setzero_ps();
+            else if (step == 1) v[i] = _mm512_maskz_loadu_ps(columns, w + at);
+            else v[i] = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), columns, index, w + at, 4);
+            seen = amx_look(seen, v[i]);
+        }
+        amx_split_pairs(PLANES, v[0], v[1], pairs);
+        for (int i = 0; i < PLANES; i++) _mm512_store_si512(out + i * plane, pairs[i]);
+    }
+    return seen;
+}
+
+static int amx_pack_weights(int planes, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid, char *out,
+                            ptrdiff_t plane) {
+    const __m512i none = _mm512_setzero_si512();
+    switch (planes) {
+    case 3: return amx_splits(amx_weights(3, w, lane, step, valid, out, plane, none));
+    case 2: return amx_splits(amx_weights(2, w, lane, step, valid, out, plane, none));
+    default: return amx_splits(amx_weights(1, w, lane, step, valid, out, plane, none));
+    }
+}
+#endif

@@ -1,0 +1,91 @@
+"""The products of convolution on AMX: float32 numbers split into bfloat16 planes, as many as the precision asks for.
+
+What `highest`, `high` and `medium` mean, and how exact they are: docs/decisions; how a tile multiplies: fastnet/_ext/amx.h.
+A product answers False, and its caller computes it in float32, where a number does not split: not finite, or 2^63 and more.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import config, memory
+from .._ext import amx_correlate
+from ..memory import Array
+from .geometry import Axis, Geometry, indices, plans
+
+PLANES = {"highest": 3, "high": 2, "medium": 1}
+TILE = 1024  # bytes
+FAR = 2**27  # numbers from filter to filter, at most: the kernels count 16 of them in 32 bits
+
+
+class Slots(NamedTuple):
+    """How the taps of a window fall into slots of `width` numbers: `fold` = (height, width) of the little window in a slot;
+    group[g] = (row, column) of its first pixel; lane[step, l] = what the l-th number of a step is multiplied with, as the
+    numbers from the start of a filter, -1: with zero."""
+
+    fold: Array
+    group: Array
+    lane: Array
+
+
+@lru_cache(maxsize=1024)
+def slots(rows: Axis, columns: Axis, channels: int, width: int, strides: tuple[int, int, int]) -> Slots:
+    """Slots of one pixel's channels or, where `width` holds several pixels', of a window of neighbours; `strides` = numbers
+    between the channels, rows and columns of a filter."""
+    across = _neighbours(columns, width // channels)
+    lines = _neighbours(rows, width // (channels * across))
+    group, lane = [], []
+    for u in range(0, len(rows.taps), lines):
+        for v in range(0, len(columns.taps), across):
+            group.append((rows.offsets[u], columns.offsets[v]))
+            taps = [
+                (rows.taps[r], columns.taps[c]) if r < len(rows.taps) and c < len(columns.taps) else None
+                for r in range(u, u + lines)
+                for c in range(v, v + across)
+            ]
+            lane.append(taps)
+    blocks = -(-channels // width)
+    at = np.full((blocks, len(group), width), -1, dtype=np.intp)
+    for block in range(blocks):
+        c = np.arange(block * width, min((block + 1) * width, channels))
+        for g, taps in enumerate(lane):
+            for i, tap in enumerate(taps):
+                if tap is not None:
+                    at[block, g, i * len(c) : (i + 1) * len(c)] = np.dot((tap[0], tap[1]), strides[1:]) + c * strides[0]
+    return Slots(
+        indices(lines, across), np.array(group, dtype=np.intp).reshape(-1, 2), np.ascontiguousarray(at.reshape(-1, width))
+    )
+
+
+def _neighbours(axis: Axis, most: int) -> int:
+    """So many taps, at most, fit a slot: only if they read neighbouring pixels."""
+    close = all(b - a == 1 for a, b in zip(axis.offsets, axis.offsets[1:]))
+    return max(1, min(len(axis.offsets), most)) if close else 1
+
+
+def _numbers(w: Array) -> tuple[int, ...]:
+    return tuple(s // w.itemsize for s in w.strides)
+
+
+def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> bool:
+    """`products.correlate`, if this machine and these numbers allow it."""
+    if amx_correlate is None or x.dtype != np.float32 or max(map(abs, _numbers(w))) > FAR:
+        return False
+    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
+    channels, filters = x.shape[3] // groups, out.shape[3] // groups
+    bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+    if scatter:
+        w = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
+    else:
+        w = w.reshape(groups, filters, channels, *w.shape[2:])
+    for p in plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
+        s = slots(p.rows, p.columns, channels, 32, _numbers(w)[2:])
+        packed = memory.empty((max(1, -(-filters // 16) * len(s.lane) * planes * TILE),), np.uint8)
+        for g in range(groups):
+            if not amx_correlate.pack_weights(w[g], s.lane, packed, planes, threads) or not amx_correlate.correlate(
+                x, g * channels, channels, p.lead, p.step, s.group, s.fold, packed, bias[g * filters : (g + 1) * filters],
+                out, g * filters, filters, p.out_start, p.out_step, p.out_count, planes, threads
+            ):  # fmt: skip
+                return False
+    return True
