@@ -32,7 +32,7 @@
 /* Set the calling thread's tiles up, and empty them; some 50 ns. Tiles 0 to 3 hold the sums: with two columns of tiles those of
  * row m are 2m and 2m + 1, with one column it is m. 4 and 5 hold tiles of `rows` rows, 6 and 7 of the columns: `first` and
  * `second` are the sums in their rows. `pairs` of numbers are multiplied at a time. */
-static void amx_begin(int columns, int rows, int first, int second, int pairs) {
+static inline void amx_begin(int columns, int rows, int first, int second, int pairs) {
     struct { unsigned char palette, start, rest[14]; unsigned short bytes[16]; unsigned char rows[16]; } c;
     memset(&c, 0, sizeof c);
     c.palette = 1;
@@ -137,7 +137,7 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
 
 #define CASE(PLANES, MT, NT) \
     case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, start, out, out_step); break;
-static void amx_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
+static inline void amx_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
                         const float *start, float *const *out, ptrdiff_t out_step) {
     switch ((planes * 4 + rows) * 2 + columns) {
     CASE(3, 1, 2) CASE(3, 2, 2) CASE(3, 1, 1) CASE(3, 2, 1) CASE(3, 3, 1) CASE(3, 4, 1)

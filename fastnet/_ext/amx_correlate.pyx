@@ -14,7 +14,7 @@ from fastnet._ext.memory import Block
 from fastnet._ext.amx cimport (
     AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
 )
-from fastnet._ext.strip cimport Strip, ceil_div, cut, least, most, open_strip, strip_of
+from fastnet._ext.strip cimport Strip, ceil_div, least, most, open_strip, strip_of
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
@@ -28,7 +28,7 @@ cdef enum:
 def pack_weights(const float[:, :, :, :] w, const Py_ssize_t[:, ::1] lane, unsigned char[::1] out, int planes, int threads):
     """Weights as tiles (panel of 32 filters, step, plane, 16 filters of the panel); False if one of them does not split.
 
-    lane[step, l]: how many numbers from w[filter, 0, 0, 0] the l-th factor of a step stands, or -1 for a zero.
+    lane[step, l]: how many numbers from w[filter, 0, 0, 0] the l-th factor of a step stands, or the least integer for a zero.
     """
     cdef Py_ssize_t filters = w.shape[0], steps = lane.shape[0], columns = ceil_div(filters, AMX_ROWS), task
     cdef Py_ssize_t step = w.strides[0] // <Py_ssize_t>sizeof(float)

@@ -7,6 +7,8 @@
 #ifndef FASTNET_AMX_SPLIT_H
 #define FASTNET_AMX_SPLIT_H
 
+#include <stdint.h>
+
 #include "amx.h"
 
 /* The largest magnitudes seen, lane by lane, as the bits of a positive float, which are ordered as the floats are. */
@@ -80,7 +82,7 @@ AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixel
 }
 
 /* The two above, and whether all numbers split. */
-static int amx_fill_pixels(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
+static inline int amx_fill_pixels(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
                            ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
     const __m512i none = _mm512_setzero_si512();
     switch (planes) {
@@ -90,7 +92,7 @@ static int amx_fill_pixels(int planes, const float *x, ptrdiff_t pixels, ptrdiff
     }
 }
 
-static int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines, ptrdiff_t pitch,
+static inline int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines, ptrdiff_t pitch,
                             ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane) {
     const __m512i none = _mm512_setzero_si512();
     switch (planes) {
@@ -100,7 +102,9 @@ static int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels, ptrdif
     }
 }
 
-/* A tile of weights, 16 pairs of rows x 16 columns: number (l, n) is w[lane[l] + n * step], zero where lane[l] < 0 or n >= valid.
+#define AMX_NOTHING PTRDIFF_MIN
+/* A tile of weights, 16 pairs of rows x 16 columns: number (l, n) is w[lane[l] + n * step], zero where lane[l] is AMX_NOTHING or
+ * n >= valid.
  * Its planes lie `plane` bytes apart. */
 AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid,
                                char *out, ptrdiff_t plane, __m512i seen) {
@@ -112,7 +116,7 @@ AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t
         __m512i pairs[3];
         for (int i = 0; i < 2; i++) {
             const ptrdiff_t at = lane[2 * r + i];
-            if (at < 0) v[i] = _mm512_setzero_ps();
+            if (at == AMX_NOTHING) v[i] = _mm512_setzero_ps();
             else if (step == 1) v[i] = _mm512_maskz_loadu_ps(columns, w + at);
             else v[i] = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), columns, index, w + at, 4);
             seen = amx_look(seen, v[i]);
@@ -123,7 +127,7 @@ AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t
     return seen;
 }
 
-static int amx_pack_weights(int planes, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid, char *out,
+static inline int amx_pack_weights(int planes, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid, char *out,
                             ptrdiff_t plane) {
     const __m512i none = _mm512_setzero_si512();
     switch (planes) {

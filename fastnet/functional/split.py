@@ -16,13 +16,14 @@ from .geometry import Axis, Geometry, indices, plans
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
 TILE = 1024  # bytes
-FAR = 2**27  # numbers from filter to filter, at most: the kernels count 16 of them in 32 bits
+FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
+NOTHING = np.iinfo(np.intp).min
 
 
 class Slots(NamedTuple):
     """How the taps of a window fall into slots of `width` numbers: `fold` = (height, width) of the little window in a slot;
     group[g] = (row, column) of its first pixel; lane[step, l] = what the l-th number of a step is multiplied with, as the
-    numbers from the start of a filter, -1: with zero."""
+    numbers from the start of a filter, NOTHING: with zero."""
 
     fold: Array
     group: Array
@@ -46,7 +47,7 @@ def slots(rows: Axis, columns: Axis, channels: int, width: int, strides: tuple[i
             ]
             lane.append(taps)
     blocks = -(-channels // width)
-    at = np.full((blocks, len(group), width), -1, dtype=np.intp)
+    at = np.full((blocks, len(group), width), NOTHING, dtype=np.intp)
     for block in range(blocks):
         c = np.arange(block * width, min((block + 1) * width, channels))
         for g, taps in enumerate(lane):
@@ -54,7 +55,9 @@ def slots(rows: Axis, columns: Axis, channels: int, width: int, strides: tuple[i
                 if tap is not None:
                     at[block, g, i * len(c) : (i + 1) * len(c)] = np.dot((tap[0], tap[1]), strides[1:]) + c * strides[0]
     return Slots(
-        indices(lines, across), np.array(group, dtype=np.intp).reshape(-1, 2), np.ascontiguousarray(at.reshape(-1, width))
+        indices(lines, across),
+        np.array(group, dtype=np.intp).reshape(-1, 2),
+        np.ascontiguousarray(at.reshape(-1, width)),
     )
 
 
@@ -70,8 +73,10 @@ def _numbers(w: Array) -> tuple[int, ...]:
 
 def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> bool:
     """`products.correlate`, if this machine and these numbers allow it."""
-    if amx_correlate is None or x.dtype != np.float32 or max(map(abs, _numbers(w))) > FAR:
+    if amx_correlate is None or x.dtype != np.float32:
         return False
+    if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
+        w = np.ascontiguousarray(w)
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)

@@ -1,13 +1,14 @@
-"""One convolution through the compiled kernels of every level, both dtypes, some layout and thread count, at tolerance 0."""
+"""One convolution through the compiled kernels of every level and both dtypes, at some precision, layout and thread count."""
 
 from contextlib import contextmanager
+from typing import get_args
 from unittest import mock
 
 import numpy as np
 from kernels.geometries import layouts
 
 from fastnet import _ext, config, functional, reference
-from fastnet.functional import products
+from fastnet.functional import products, split
 
 
 @contextmanager
@@ -17,6 +18,7 @@ def at_level(level):
         mock.patch.object(products, "kernels", _ext.load("correlate", level)),
         mock.patch.object(products, "weight_kernels", _ext.load("weights", level)),
         mock.patch.object(products, "depthwise", _ext.load("depthwise", level)),
+        mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
     ):
         yield
 
@@ -42,12 +44,13 @@ def compare(geometry, rng, levels):
     for level in levels:
         for dtype in (np.float32, np.float64):
             given = [None if a is None else a.astype(dtype) for a in (x, w, b, dy)]
-            with at_level(level), threads(count):
+            precision = str(rng.choice(get_args(config.Precision)))
+            with at_level(level), threads(count), config.precision(precision):
                 y, saved = functional.conv2d(layouts(given[0])[layout], *given[1:3], **geometry.options)
                 gradients = functional.conv2d_backward(layouts(given[3])[layout], saved)
             found = dict(zip(("dx", "dw", "db"), gradients), forward=y)
             for name, array in wanted.items():
-                what = f"conv2d {name}, {level}, {np.dtype(dtype)}, layout {layout}, {count} threads, {geometry}"
+                what = f"conv2d {name}, {level}, {np.dtype(dtype)}, {precision}, layout {layout}, {count} threads, {geometry}"
                 if array is None:
                     assert found[name] is None, what
                 else:
