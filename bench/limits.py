@@ -24,7 +24,7 @@ SHARES: dict[str, dict[str, tuple[float | None, str]]] = {  # level -> precision
     "avx512": {"highest": (0.80, "")},
     "amx": {"highest": (0.65, ", six products"), "high": (None, ", three products"), "medium": (0.45, ", one product")},
 }
-SECONDS = 0.2  # of calls, or of a peak, in a measurement
+SECONDS = {"toy": 0.001, "quick": 0.05, "full": 0.2}  # of calls, or of a peak, in a measurement
 MIDDLE = {  # shapes of some milliseconds
     "vgg_bn": conv.Shape(128, _nets.Layer(128, 128, 3, 1, 16)),
     "resnet20": conv.Shape(128, _nets.Layer(32, 32, 3, 1, 16)),
@@ -36,22 +36,24 @@ TOY = conv.Shape(3, _nets.Layer(4, 6, 3, 1, 8))
 Prepare = Callable[[conv.Shape, Side], Call]
 
 
-def share(prepare: Prepare, shape: conv.Shape, level: str, precision: str, threads: int, turn: int) -> Found:
+def share(
+    prepare: Prepare, shape: conv.Shape, level: str, precision: str, budget: float, threads: int, turn: int
+) -> Found:
     """Operations per second over the peak of the level at that precision, which is measured just before and after."""
     import fastnet
     from fastnet import peaks
 
     fastnet.set_num_threads(threads)
     call = prepare(shape, Side(level))
-    before = peaks.measure(threads, seconds=SECONDS, megabytes=1)._asdict()
+    before = peaks.measure(threads, seconds=budget, megabytes=1)._asdict()
     with fastnet.precision(precision):  # type: ignore[arg-type]
-        seconds = timed(call, SECONDS)
-    after = peaks.measure(threads, seconds=SECONDS, megabytes=1)._asdict()
+        seconds = timed(call, budget)
+    after = peaks.measure(threads, seconds=budget, megabytes=1)._asdict()
     top = max(ceiling({"float32": peak}, "float32", precision) for peak in (before, after))
     return Found(shape.flops / seconds / top)
 
 
-def second_thread(prepare: Prepare, shape: conv.Shape, precision: str, threads: int, turn: int) -> Found:
+def second_thread(prepare: Prepare, shape: conv.Shape, precision: str, budget: float, threads: int, turn: int) -> Found:
     """The time of one thread over that of two."""
     import fastnet
 
@@ -60,7 +62,7 @@ def second_thread(prepare: Prepare, shape: conv.Shape, precision: str, threads: 
         for n in (1, 2) if turn % 2 else (2, 1):
             fastnet.set_num_threads(n)
             time.sleep(SETTLE)
-            seconds[n] = timed(call, SECONDS / 4)
+            seconds[n] = timed(call, budget / 4)
     return Found(seconds[1] / seconds[2])
 
 
@@ -132,11 +134,15 @@ def taken(product: str, size: Size, which: int, threads: int, turn: int) -> Foun
 
 
 def figures(size: Size) -> Iterator[Figure]:
-    layer, middle = (TOY, {"toy": TOY}) if size == "toy" else (PEAK_LAYER, MIDDLE)
+    layer, middle, budget = PEAK_LAYER, MIDDLE, SECONDS[size]
+    if size == "toy":
+        layer, middle = TOY, {"toy": TOY}
+    if size == "quick":
+        layer, middle = layer._replace(n=16), {"resnet20": MIDDLE["resnet20"]}
     for level, precisions in SHARES.items():
         for precision, (wanted, said) in precisions.items():
             for product, (prepare, _) in conv.PRODUCTS.items():
-                find = partial(share, prepare, layer, level, precision)
+                find = partial(share, prepare, layer, level, precision, budget)
                 name = f"{level}{said}: {product} of {layer.name}, batch {layer.n}"
                 yield Figure("share of the peak", name, find, "%", wanted, level=level)
     each = [
@@ -146,7 +152,7 @@ def figures(size: Size) -> Iterator[Figure]:
     ]
     for precision in ("highest", "medium"):
         for name, prepare, shape in each:
-            find = partial(second_thread, prepare, shape, precision)
+            find = partial(second_thread, prepare, shape, precision, budget)
             yield Figure("second thread", f"{precision}: {name}", find, "×", 1.8, threads=2)
     for name, prepare, shape in each:
         yield Figure("first call", name, partial(first_call, prepare, shape), "×", 2, at_most=True)

@@ -14,6 +14,7 @@ from .text import digits
 BFLOAT16 = "torch, best bf16 mode"
 COLOURS = {LOOPS: "#9a9a9a", NUMPY: "#c8b273", "generic": "#b9d4ea", "avx2": "#6fa8d6", "avx512": "#1f6fb4"}
 COLOURS |= {"amx": "#0b3c68", BEST_TORCH: "#d1603d", BFLOAT16: "#e8b49d"}
+PRECISIONS = {"high": "#2a9d8f", "medium": "#8bc99a"}
 GREY = "#777777"
 Panel = dict[str, dict[str, float]]  # label -> side -> times as fast as the side that is 1
 
@@ -84,7 +85,7 @@ def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any]) -> bo
     row[0][0].set_xlim(low / stretch, high * stretch)
     figure.suptitle(title, fontsize=11)
     said = f"times as fast as {one}, which is 1 ({machine['processor']}, {machine['threads']} threads, {machine['date'][:10]})"
-    handles = [Patch(color=COLOURS.get(side, GREY), label=side) for side in sides]
+    handles = [Patch(color=_colour(side), label=side) for side in sides]
     figure.legend(
         handles=handles,
         title=said,
@@ -99,13 +100,17 @@ def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any]) -> bo
     return True
 
 
+def _colour(side: str) -> str:
+    return COLOURS.get(side) or PRECISIONS.get(side.split(" ")[-1], GREY)
+
+
 def _panel(axes: Any, panel: Panel, labels: list[str], sides: list[str]) -> None:
     """Horizontal bars that start at 1, to the right where a side is faster than the baseline."""
     thick = 0.84 / len(sides)
     for k, side in enumerate(sides):
         here = [(i, panel[label][side]) for i, label in enumerate(labels) if side in panel.get(label, {})]
         places = [i + (k - (len(sides) - 1) / 2) * thick for i, _ in here]
-        bars = axes.barh(places, [v - 1 for _, v in here], thick * 0.9, left=1, color=COLOURS.get(side, GREY))
+        bars = axes.barh(places, [v - 1 for _, v in here], thick * 0.9, left=1, color=_colour(side))
         axes.bar_label(bars, [digits(v) for _, v in here], padding=3, fontsize=7)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")

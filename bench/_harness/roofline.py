@@ -65,8 +65,7 @@ def draw(file: Path, title: str, rows: list[Row], machine: dict[str, Any], peaks
             if theirs:
                 axes.plot(at, theirs / 1e9, groups[group], color=THEIRS, markersize=4, fillstyle="none", alpha=0.6)
         _roof(axes, peaks, precision, [at for _, at, _, _ in found])
-    row[0][0].set_ylabel("GFLOP/s")
-    figure.supxlabel("floating-point operations per byte of the arrays", fontsize=9)
+    row[0][0].set_ylabel("GFLOP/s", fontsize=8)
     figure.suptitle(title, fontsize=11)
     handles = [Line2D([], [], color=OURS, marker=m, linestyle="", markersize=5, label=g) for g, m in groups.items()]
     handles.append(Line2D([], [], color=THEIRS, marker="o", fillstyle="none", linestyle="", label="PyTorch, best mode"))
@@ -82,17 +81,16 @@ def _roof(axes: Any, peaks: dict[str, dict[str, Any]], precision: str, places: l
     """The slope of the memory up to the ceiling that counts, and every ceiling."""
     slope, top = peaks["float32"]["bandwidth"] / 1e9, ceiling(peaks, "float32", precision) / 1e9
     left, right = min(places) / 1.5, max(*places, 1.5 * top / slope) * 1.5
-    axes.plot([left, top / slope], [slope * left, top], color=LINE, linewidth=1)
-    axes.annotate(
-        f"memory, {slope:.0f} GB/s", (left * 1.1, slope * left * 1.1), rotation=40, fontsize=7, color=LINE, va="bottom"
-    )
-    for said, height in ceilings(peaks, precision).items():
-        axes.axhline(height / 1e9, color=LINE, linewidth=1, linestyle="-" if height / 1e9 == top else ":")
-        axes.annotate(
-            f"{said}: {height / 1e9:.0f}", (right, height / 1e9), fontsize=7, color=LINE, ha="right", va="bottom"
-        )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.plot([left, top / slope], [slope * left, top], color=LINE, linewidth=1)
+    style: dict[str, Any] = {"fontsize": 7, "color": LINE, "va": "bottom"}
+    middle = (left * top / slope) ** 0.5
+    axes.text(middle * 0.95, slope * middle, f"memory: {slope:.0f} GB/s", ha="right", **style)
+    for said, height in ceilings(peaks, precision).items():
+        axes.axhline(height / 1e9, color=LINE, linewidth=1, linestyle="-" if height / 1e9 == top else ":")
+        axes.text(left * 1.1, height / 1e9, f"{said}: {height / 1e9:.0f}", **style)
     axes.set_xlim(left, right)
+    axes.set_xlabel("floating-point operations per byte of the arrays", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,6 @@ import json
 import pytest
 from bench_rows import MACHINE, PEAKS, Here, plan, row
 
-from bench import limits
 from bench._harness import case, figures, measure, report, roofline, summary
 from bench._harness.case import Case
 from bench._harness.statistics import Spread
@@ -93,8 +92,7 @@ def test_the_roofline_has_a_panel_per_precision_that_was_timed(tmp_path):
 # --- the figures ------------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_found_on_toy_sizes(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "SECONDS", 0.001)
+def test_figures_are_found_on_toy_sizes(tmp_path):
     with Here() as pool:
         answers = figures.ask("limits", plan(), pool, lambda line: None)
     assert {a.figure.group for a in answers} >= {"first call", "memory"}
