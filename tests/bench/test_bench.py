@@ -195,7 +195,7 @@ def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
         assert r.wrong == {}, r.case.key
         assert r.times.keys() == set(r.case.columns([_ext.level], find_spec("torch") is not None)), r.case.key
         assert all(
-            error < 1e-2 if "bf16" in side or "medium" in side else error < 1e-4 for side, error in r.errors.items()
+            error < 5e-2 if "bf16" in side or "medium" in side else error < 1e-4 for side, error in r.errors.items()
         )
         assert not r.case.exact or r.errors.keys() >= {_ext.level}, r.case.key
     result = report.as_json(name, "a title?", rows, plan(), MACHINE, PEAKS)
