@@ -18,8 +18,8 @@ from fastnet._ext.strip cimport Strip, ceil_div, least, most, open_strip, strip_
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
-    STRIP = 768 << 10       # bytes of a task's slots, in the second-level cache together with
-    PANEL = 896 << 10       # bytes of the packed weights of 32 filters
+    STRIP = 512 << 10       # bytes of a task's slots, in the second-level cache together with
+    PANEL = 512 << 10       # bytes of packed weights
     LINES = 4               # output rows that a task should have before its channels are taken in several turns
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
     LEAST = 128             # pixels of a task, at least: the weights are read once for all of them
@@ -185,41 +185,54 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     cdef Operand a, b
     a.step, a.plane, a.offset = AMX_BYTES * (s.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
     b.step = AMX_BYTES
-    cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth, turn = 0, nt, valid
+    cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth, turn = 0, nt, valid, taken
     while turn < t.blocks:
         many = least(t.turn, t.blocks - turn)
         if not fill(x, s, t, images, image, rows, row, turn, many, slots, padded):
             amx_end()
             return False
-        for panel in range(panel_from, panel_to):
-            valid = o.filters - panel * 2 * AMX_ROWS
+        panel = panel_from
+        while panel < panel_to:
+            # As many whole panels at a time as stay in the second-level cache; one with fewer filters needs other tiles.
+            valid = least(o.filters - panel * 2 * AMX_ROWS, 2 * AMX_ROWS)
             nt = 2 if valid > AMX_ROWS else 1
+            taken = 1
+            if valid == 2 * AMX_ROWS:
+                taken = most(1, PANEL // (many * t.groups * t.planes * 2 * AMX_TILE))
+                taken = least(taken, most(1, least(panel_to, o.filters // (2 * AMX_ROWS)) - panel))
             b.offset, b.plane = offset + nt * steps, nt * AMX_TILE
             b.at[0] = <const char *>packed + (panel * 2 * steps + turn * t.groups * nt) * t.planes * AMX_TILE
-            b.at[1] = b.at[0] + AMX_TILE
             for i in range(2):
-                if (i == 0 and large == 0) or (i == 1 and large == tiles):
-                    continue
-                amx_begin(nt, size - i, least(valid, AMX_ROWS), least(valid - AMX_ROWS, AMX_ROWS), AMX_ROWS)
-                multiply(&a, &b, slots, at, to, large if i else 0, tiles if i else large, t.planes, nt, many * t.groups,
-                         start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)
+                first = large if i else 0
+                last = tiles if i else large
+                if first < last:
+                    amx_begin(nt, size - i, least(valid, AMX_ROWS), valid - AMX_ROWS, AMX_ROWS)
+                    multiply(&a, &b, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
+                             start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)
+            panel += taken
         turn += many
     amx_end()
     return True
 
 
-cdef inline void multiply(Operand *a, const Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to,
-                          Py_ssize_t tile, Py_ssize_t tiles, int planes, int columns, Py_ssize_t steps, const float *start,
+cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
+                          int planes, int columns, Py_ssize_t panels, Py_ssize_t depth, Py_ssize_t steps, const float *start,
                           float *out, Py_ssize_t out_step) noexcept nogil:
-    """Tiles [tile, tiles) of pixels, four sums at a time, times one panel."""
+    """Tiles of pixels, four sums at a time, times some panels, of `depth` steps in all: pixels outside, so that whole rows of
+    the output are written together."""
     cdef float *target[4]
-    cdef Py_ssize_t m, many
+    cdef const char *weights = b.at[0]
+    cdef Py_ssize_t m, many, tile = 0, panel
     while tile < tiles:
         many = least(4 // columns, tiles - tile)
         for m in range(many):
             a.at[m] = slots + at[tile + m]
-            target[m] = out + to[tile + m]
-        amx_product(planes, many, columns, a, b, steps, start, target, out_step)
+        for panel in range(panels):
+            b.at[0] = weights + panel * 2 * depth * planes * AMX_TILE
+            b.at[1] = b.at[0] + AMX_TILE
+            for m in range(many):
+                target[m] = out + to[tile + m] + panel * 2 * AMX_ROWS
+            amx_product(planes, many, columns, a, b, steps, NULL if start == NULL else start + panel * 2 * AMX_ROWS, target, out_step)
         tile += many
 
 

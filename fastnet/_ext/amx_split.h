@@ -53,13 +53,19 @@ AMX_INLINE void amx_split_pairs(const int PLANES, __m512 one, __m512 two, __m512
 /* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end. */
 AMX_INLINE __m512i amx_pixels(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
                               ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane, __m512i seen) {
-    for (ptrdiff_t c = 0; c < channels; c += 32, out += block) {
-        const __mmask16 low = amx_lanes(c, 0, channels), high = amx_lanes(c + 16, 0, channels);
-        for (ptrdiff_t p = 0; p < pixels; p++) {
-            const __m512 one = _mm512_maskz_loadu_ps(low, x + p * step + c);
-            const __m512 two = _mm512_maskz_loadu_ps(high, x + p * step + c + 16);
+    const ptrdiff_t whole = channels / 32 * 32;
+    const __mmask16 low = amx_lanes(whole, 0, channels), high = amx_lanes(whole + 16, 0, channels);
+    for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
+        char *to = out;
+        for (ptrdiff_t c = 0; c < whole; c += 32, to += block) {
+            const __m512 one = _mm512_loadu_ps(x + c), two = _mm512_loadu_ps(x + c + 16);
             seen = amx_look(amx_look(seen, one), two);
-            amx_split_row(PLANES, one, two, out + p * slot, plane);
+            amx_split_row(PLANES, one, two, to, plane);
+        }
+        if (low) {
+            const __m512 one = _mm512_maskz_loadu_ps(low, x + whole), two = _mm512_maskz_loadu_ps(high, x + whole + 16);
+            seen = amx_look(amx_look(seen, one), two);
+            amx_split_row(PLANES, one, two, to, plane);
         }
     }
     return seen;
