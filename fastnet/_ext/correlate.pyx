@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_numbers, strip_of
 from fastnet._ext.tile cimport (
     TILE_MOST_RUN, TILE_PIXELS, TILE_VECS, lanes, most_run, panel_count, panel_start, tile_pixels, tile_run,
@@ -122,11 +123,14 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef const real *source = &x[0, 0, 0, 0]
     cdef real *target = &out[0, 0, 0, 0]
+    cdef unsigned mode
     for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=weights * s.images * s.rows * s.columns > WORTH_PRODUCT):
+        mode = flush(source)
         correlate_block(source, &s, task // chunks, offset, segments, length, &packed[0], start, target, &t,
                         task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                         &scratch[0] + room * threadid())
+        restore(mode)
 
 
 cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const Py_ssize_t *offset, Py_ssize_t segments,

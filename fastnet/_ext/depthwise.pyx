@@ -10,6 +10,7 @@ from libc.string cimport memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport WORTH
 
@@ -29,9 +30,12 @@ def forward(const real[:, :, :, ::1] x, const real[:, ::1] w, const real[::1] bi
             const Py_ssize_t[::1] geometry, int threads):
     """y from x (N, H, W, C), w (taps, C) and bias (C) or an empty one."""
     cdef Py_ssize_t rows = y.shape[1], task
+    cdef unsigned mode
     for task in prange(x.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=x.shape[0] * rows * y.shape[2] * x.shape[3] > WORTH):
+        mode = flush(&w[0, 0])
         forward_row(x, w, bias, y, &geometry[0], task // rows, task % rows)
+        restore(mode)
 
 
 cdef void forward_row(const real[:, :, :, ::1] x, const real[:, ::1] w, const real[::1] bias, real[:, :, :, ::1] y,
@@ -60,9 +64,12 @@ def input_gradient(const real[:, :, :, ::1] dy, const real[:, ::1] w, real[:, :,
                    int threads):
     """dx (N, H, W, C) from dy (N, OH, OW, C): each row of dx gathers the rows of dy that it reached."""
     cdef Py_ssize_t rows = dx.shape[1], task
+    cdef unsigned mode
     for task in prange(dx.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=dx.shape[0] * rows * dx.shape[2] * dx.shape[3] > WORTH):
+        mode = flush(&w[0, 0])
         input_gradient_row(dy, w, dx, &geometry[0], task // rows, task % rows)
+        restore(mode)
 
 
 cdef void input_gradient_row(const real[:, :, :, ::1] dy, const real[:, ::1] w, real[:, :, :, ::1] dx, const Py_ssize_t *g,
@@ -92,10 +99,13 @@ def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, rea
     cdef Py_ssize_t parts = images if images < 32 else 32
     cdef unsigned char[::1] block = Block((parts + 1) * size * sizeof(real))
     cdef real *partials = <real *>&block[0]
+    cdef unsigned mode
     memset(&dw[0, 0], 0, size * sizeof(real))
     for part in prange(parts, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=images * dy.shape[1] * dy.shape[2] * dy.shape[3] > WORTH):
+        mode = flush(partials)
         gradient_part(x, dy, partials + part * size, &geometry[0], part * images // parts, (part + 1) * images // parts)
+        restore(mode)
     for part in range(parts):
         for k in range(size):
             (&dw[0, 0])[k] += partials[part * size + k]

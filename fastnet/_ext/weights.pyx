@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_of
 from fastnet._ext.tile cimport TILE_VECS, lanes, panel_count, panel_start, tile_rows, tile_weights
 from fastnet._ext.types cimport real
@@ -47,13 +48,16 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     cdef real *partials = <real *>&sums[0]
     cdef const real *source = &x[0, 0, 0, 0]
     cdef const real *gradient = &dy[0, 0, 0, filter]
+    cdef unsigned mode
     for task in prange(parts * chunks * slices, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=partial * s.images * s.rows * s.columns > WORTH_PRODUCT):
         rest = task // slices
+        mode = flush(source)
         gradient_part(source, &s, segment, length, gradient, dy.shape[3], filters, partials + rest // chunks * partial,
                       rest // chunks * s.images // parts, (rest // chunks + 1) * s.images // parts,
                       rest % chunks * panels // chunks, (rest % chunks + 1) * panels // chunks,
                       task % slices, slices, width, &scratch[0] + room * threadid())
+        restore(mode)
     cdef Py_ssize_t blocks = ceil_div(channels, channel_block(tap_row.shape[0]))
     for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=parts * partial > WORTH):

@@ -26,6 +26,7 @@ def conv2d(
 
     x (N, C, H, W), w (F, C/groups, KH, KW), b (F,)  ->  y (N, F, OH, OW), saved.  With groups, filter f sees the channels of
     its own group only.  padding: int, pair, or "same" (stride 1: y as large as x; an odd pixel goes below and right).
+    In float32, here and in the gradients, denormal numbers (below 1.2e-38) may count as zero.
     ValueError if the window does not fit the padded image or groups do not divide.  Dumoulin & Visin 2016, section 4.
     """
     w = checks.floats("conv2d", w, 4, "w")

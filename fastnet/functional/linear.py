@@ -26,7 +26,8 @@ def _row(x: Array) -> Array:
 def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSaved]:
     """y[n,f] = b[f] + sum over c of x[n,c] * w[f,c].
 
-    x (N, C), w (F, C), b (F,)  ->  y (N, F), saved.  ValueError if the channels differ.
+    x (N, C), w (F, C), b (F,)  ->  y (N, F), saved.  ValueError if the channels differ.  In float32, here and in the
+    gradients, denormal numbers (below 1.2e-38) may count as zero.
     """
     x = checks.floats("linear", x, 2)
     w = checks.floats("linear", w, 2, "w")
