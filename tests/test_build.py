@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fastnet import _ext
+
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="compiler wrappers here are shell scripts")
 
@@ -107,15 +109,19 @@ def test_the_instruction_set_level_must_be_one_of_the_levels():
 
 
 @pytest.mark.slow
-def test_without_openmp_it_builds_for_one_thread_and_says_so(tmp_path):
-    refusing = wrapper(tmp_path, 'case " $* " in *" -fopenmp "*) echo "no -fopenmp here" >&2; exit 1 ;; esac')
+def test_without_openmp_it_builds_for_one_thread_and_without_amx_for_the_level_below_and_says_so(tmp_path):
+    refusing = wrapper(tmp_path, 'case " $* " in *" -fopenmp "* | *" -mamx-tile "*) echo "not here"; exit 1 ;; esac')
     clone = copy_of_the_sources(tmp_path)
     finished = build(clone, tmp_path, CC=refusing)
     assert finished.returncode == 0, finished.stdout[-3000:]
     assert finished.stdout.count("this compiler has no OpenMP, so the kernels are built for one thread") == 1
+    assert finished.stdout.count("does not know AMX, so the level amx is left out") == bool(_ext._built("avx2"))
     shutil.copytree(tmp_path / "lib", clone, dirs_exist_ok=True)
     code = """
 import numpy as np, fastnet
+from fastnet import _ext
+assert _ext.level != "amx" and "amx" not in _ext.available_levels()
+assert _ext.amx_peak is None
 fastnet.set_num_threads(4)
 assert fastnet.get_num_threads() == 1, fastnet.get_num_threads()
 y = fastnet.Conv2d(3, 5, 3).forward(np.ones((2, 3, 9, 8), np.float32))
