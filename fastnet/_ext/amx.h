@@ -59,6 +59,12 @@ typedef struct {
     const ptrdiff_t *offset;
 } amx_operand;
 
+/* Memory that will be wanted soon: so many cache lines of it are fetched into the second-level cache at every step. */
+typedef struct {
+    const char *at, *end;
+    ptrdiff_t lines;
+} amx_ahead;
+
 /* sums[m][n] (MT x NT tiles) = start + sum over the steps of a's tile m x b's tile n, for every wanted pair of planes.
  *
  * start: a row of 16 NT floats, the same for all rows; NULL: the sums begin with what out holds. out: one address per row of
@@ -79,7 +85,7 @@ typedef struct {
     if (MT > 2) { LOAD(4, a2 + (i) * a->plane, a->step); MULTIPLY(2, 4, 6); } \
     if (MT > 3) { LOAD(5, a3 + (i) * a->plane, a->step); MULTIPLY(3, 5, 6); }
 AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
-                          ptrdiff_t steps, const float *start, float *const *out, ptrdiff_t out_step) {
+                          ptrdiff_t steps, amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
     const ptrdiff_t bytes = out_step * (ptrdiff_t)sizeof(float), first = start ? 0 : bytes;
     const float *from[4];
     for (int m = 0; m < MT; m++) {
@@ -97,7 +103,11 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
         if (MT > 2) LOAD(2, from[2], first);
         if (MT > 3) LOAD(3, from[3], first);
     }
+    const char *next = ahead->at;
+    const ptrdiff_t lines = next < ahead->end ? ahead->lines : 0;
+    ahead->at += steps * lines * 64;
     for (ptrdiff_t s = 0; s < steps; s++) {
+        for (ptrdiff_t i = 0; i < lines; i++, next += 64) _mm_prefetch(next, _MM_HINT_T1);
         const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];
         const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0;
         const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0;
@@ -136,9 +146,9 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
 }
 
 #define CASE(PLANES, MT, NT) \
-    case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, start, out, out_step); break;
+    case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, ahead, start, out, out_step); break;
 static inline void amx_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
-                        const float *start, float *const *out, ptrdiff_t out_step) {
+                               amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
     switch ((planes * 4 + rows) * 2 + columns) {
     CASE(3, 1, 2) CASE(3, 2, 2) CASE(3, 1, 1) CASE(3, 2, 1) CASE(3, 3, 1) CASE(3, 4, 1)
     CASE(2, 1, 2) CASE(2, 2, 2) CASE(2, 1, 1) CASE(2, 2, 1) CASE(2, 3, 1) CASE(2, 4, 1)

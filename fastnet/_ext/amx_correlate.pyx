@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Ahead, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
 )
 from fastnet._ext.strip cimport Strip, ceil_div, least, most, open_strip, strip_of
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -49,11 +49,14 @@ cdef bint pack_tile(const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_
                             tiles * AMX_TILE)
 
 
-# How the source lies in slots: `fold` is their window, `reach` the largest offset of a step; `inner` images stand side by side
-# where rows are short (else 1), and slot (image n, row r, column c) has the number n * image + r * row + c * column.
+# How the source lies in slots: `fold` is their window, `reach` the largest offset of a step. A window moves by `step` slots, and
+# slots are `hop` pixels apart: where a stride steps over pixels that no tap sees, they have none. `inner` images stand side by
+# side where rows are short (else 1), and slot (image n, row r, column c) has the number n * image + r * row + c * column.
 ctypedef struct Slots:
     Py_ssize_t fold[2]
     Py_ssize_t reach[2]
+    Py_ssize_t step[2]
+    Py_ssize_t hop[2]
     Py_ssize_t blocks, turn, groups, planes, tall, wide, inner, image, row, column, count
 
 
@@ -71,8 +74,12 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     t.fold, t.reach, t.groups, t.planes = [fold[0], fold[1]], [0, 0], group.shape[0], planes
     for i in range(t.groups):
         t.reach = [most(t.reach[0], group[i, 0]), most(t.reach[1], group[i, 1])]
+    for i in range(2):
+        t.step[i], t.hop[i] = s.step[i], 1
+        if t.reach[i] == 0 and fold[0] * fold[1] == 1:
+            t.step[i], t.hop[i] = 1, s.step[i]
     t.blocks = ceil_div(s.channels, 32) if fold[0] * fold[1] == 1 else 1
-    t.wide = (s.columns - 1) * s.step[1] + t.reach[1] + 1
+    t.wide = (s.columns - 1) * t.step[1] + t.reach[1] + 1
     t.inner = 1
     # A tile of 8 rows costs 10 cycles, one of 16 costs 16.
     if 5 * s.columns * ceil_div(s.images, AMX_ROWS) < 4 * s.images * ceil_div(s.columns, AMX_ROWS):
@@ -80,13 +87,13 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     t.turn = t.blocks
     while True:
         bytes_row = t.inner * t.wide * t.turn * planes * AMX_BYTES
-        room = (STRIP // bytes_row - t.reach[0] - 1) // s.step[0] + 1
+        room = (STRIP // bytes_row - t.reach[0] - 1) // t.step[0] + 1
         if t.turn == 1 or (room >= least(LINES, s.rows) and t.turn * t.groups * planes * 2 * AMX_TILE <= PANEL):
             break
         t.turn = ceil_div(t.turn, 2)
     s.block_rows = most(1, least(s.rows, room))
     s.block_rows = ceil_div(s.rows, ceil_div(s.rows, s.block_rows))
-    t.tall = (s.block_rows - 1) * s.step[0] + t.reach[0] + 1
+    t.tall = (s.block_rows - 1) * t.step[0] + t.reach[0] + 1
     s.block_images = t.inner
     if t.inner == 1 and s.block_rows == s.rows:
         images = most(ceil_div(s.images, TASKS), ceil_div(LEAST, s.rows * s.columns))
@@ -120,7 +127,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
     o.start, o.by = [out_start[0], out_start[1]], [out_step[0], out_step[1]]
     cdef Py_ssize_t steps = t.blocks * t.groups, panels = ceil_div(filters, 2 * AMX_ROWS), i, task
-    cdef Py_ssize_t chunks = least(panels, ceil_div(TASKS, s.blocks))
+    cdef Py_ssize_t chunks = least(panels, ceil_div(4 * threads, s.blocks)) if threads > 1 else 1
     # For all tasks: the bias, filled up to whole tiles, and the offsets of the steps of a turn, from slots and from weights.
     cdef unsigned char[::1] shared = Block(panels * 2 * AMX_BYTES + 3 * (steps + 1) * sizeof(Py_ssize_t))
     cdef float *start = <float *>&shared[0]
@@ -177,13 +184,27 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
                     last -= 1
                     tile = last
                 if t.inner == 1:
-                    at[tile] = (n * t.image + i * s.step[0] * t.row + first * s.step[1]) * AMX_BYTES
+                    at[tile] = (n * t.image + i * t.step[0] * t.row + first * t.step[1]) * AMX_BYTES
                     to[tile] = (((image + n) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + first * o.by[1]) * o.depth
                 else:
-                    at[tile] = (i * s.step[0] * t.row + n * s.step[1] * t.column + first) * AMX_BYTES
+                    at[tile] = (i * t.step[0] * t.row + n * t.step[1] * t.column + first) * AMX_BYTES
                     to[tile] = (((image + first) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + n * o.by[1]) * o.depth
+    # While one block is multiplied, the source of the next is fetched: as much at every step as makes it whole in time.
+    cdef Ahead ahead
+    ahead.at = ahead.end = NULL
+    ahead.lines = 0
+    if t.turn == t.blocks and block + 1 < s.blocks:
+        first = (block + 1) // s.blocks_across * s.block_images * s.height
+        last = least(first + s.block_images * s.height, s.images * s.height)
+        if s.blocks_across > 1:
+            n = (block + 1) % s.blocks_across * s.block_rows * s.step[0] - s.lead[0]
+            last = most(first, least(first + s.height, first + n + s.block_rows * s.step[0] + t.reach[0]))
+            first = most(first, least(last, first + n + (t.reach[0] if (block + 1) % s.blocks_across else 0)))
+        ahead.at = <const char *>(x + first * s.width * s.depth)
+        ahead.end = <const char *>(x + last * s.width * s.depth)
+        ahead.lines = ceil_div(ahead.end - ahead.at, AMX_BYTES * most(1, steps * (tiles * (panel_to - panel_from) // 2)))
     cdef Operand a, b
-    a.step, a.plane, a.offset = AMX_BYTES * (s.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
+    a.step, a.plane, a.offset = AMX_BYTES * (t.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
     b.step = AMX_BYTES
     cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth, turn = 0, nt, valid, taken
     while turn < t.blocks:
@@ -207,7 +228,7 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
                 last = tiles if i else large
                 if first < last:
                     amx_begin(nt, size - i, least(valid, AMX_ROWS), valid - AMX_ROWS, AMX_ROWS)
-                    multiply(&a, &b, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
+                    multiply(&a, &b, &ahead, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
                              start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)
             panel += taken
         turn += many
@@ -215,7 +236,7 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     return True
 
 
-cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
+cdef inline void multiply(Operand *a, Operand *b, Ahead *ahead, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
                           int planes, int columns, Py_ssize_t panels, Py_ssize_t depth, Py_ssize_t steps, const float *start,
                           float *out, Py_ssize_t out_step) noexcept nogil:
     """Tiles of pixels, four sums at a time, times some panels, of `depth` steps in all: pixels outside, so that whole rows of
@@ -232,19 +253,20 @@ cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ss
             b.at[1] = b.at[0] + AMX_TILE
             for m in range(many):
                 target[m] = out + to[tile + m] + panel * 2 * AMX_ROWS
-            amx_product(planes, many, columns, a, b, steps, NULL if start == NULL else start + panel * 2 * AMX_ROWS, target, out_step)
+            amx_product(planes, many, columns, a, b, steps, ahead, NULL if start == NULL else start + panel * 2 * AMX_ROWS, target, out_step)
         tile += many
+    b.at[0] = weights
 
 
 cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images, Py_ssize_t image, Py_ssize_t rows,
                Py_ssize_t row, Py_ssize_t turn, Py_ssize_t blocks, char *slots, float *padded) noexcept nogil:
     """The slots under a block of outputs, for some blocks of 32 channels; False if a number does not split."""
-    cdef Py_ssize_t top = row * s.step[0] - s.lead[0], tall = (rows - 1) * s.step[0] + t.reach[0] + 1, n, r, i, first
-    cdef Py_ssize_t left = least(most(s.lead[1], 0), t.wide), right = most(least(s.width + s.lead[1], t.wide), left)
+    cdef Py_ssize_t top = row * s.step[0] - s.lead[0], tall = (rows - 1) * t.step[0] + t.reach[0] + 1, n, r, line, first
+    cdef Py_ssize_t left = least(ceil_div(most(s.lead[1], 0), t.hop[1]), t.wide)
+    cdef Py_ssize_t right = most(least(ceil_div(s.width + s.lead[1], t.hop[1]), t.wide), left)
     cdef Py_ssize_t plane = t.count * AMX_BYTES, channels = least(blocks * 32, s.channels - turn * 32)
     cdef bint splits = True
     cdef Strip p
-    cdef const float *source
     if t.fold[0] * t.fold[1] > 1:
         p = s[0]
         p.direct = False
@@ -260,14 +282,15 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images
         return splits
     for n in range(images):
         for r in range(tall):
-            first = n * t.image + r * t.row
-            if top + r < 0 or top + r >= s.height:
+            first, line = n * t.image + r * t.row, top + r * t.hop[0]
+            if line < 0 or line >= s.height:
                 clear(slots + first * AMX_BYTES, t.wide, t.column, blocks * t.planes, plane)
                 continue
             clear(slots + first * AMX_BYTES, left, t.column, blocks * t.planes, plane)
-            source = x + (((image + n) * s.height + top + r) * s.width + left - s.lead[1]) * s.depth + s.channel + turn * 32
-            splits &= amx_fill_pixels(t.planes, source, right - left, s.depth, channels,
-                                      slots + (first + left * t.column) * AMX_BYTES, t.column * AMX_BYTES, t.planes * plane, plane)
+            splits &= amx_fill_pixels(
+                t.planes, x + (((image + n) * s.height + line) * s.width + left * t.hop[1] - s.lead[1]) * s.depth + s.channel + turn * 32,
+                right - left, t.hop[1] * s.depth, channels, slots + (first + left * t.column) * AMX_BYTES, t.column * AMX_BYTES,
+                t.planes * plane, plane)
             clear(slots + (first + right * t.column) * AMX_BYTES, t.wide - right, t.column, blocks * t.planes, plane)
     return splits
 

@@ -74,15 +74,27 @@ AMX_INLINE __m512i amx_pixels(const int PLANES, const float *x, ptrdiff_t pixels
 /* Slots of `pixels` neighbours, each with `lines` pieces of `length` numbers that start at its pixel, `pitch` numbers apart. */
 AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines,
                                ptrdiff_t pitch, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane, __m512i seen) {
-    for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
-        __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
-        for (ptrdiff_t i = 0; i < lines; i++) {
-            const __mmask16 a = amx_lanes(0, i * length, (i + 1) * length), b = amx_lanes(16, i * length, (i + 1) * length);
-            low = _mm512_mask_expandloadu_ps(low, a, x + i * pitch);
-            high = _mm512_mask_expandloadu_ps(high, b, x + i * pitch + _mm_popcnt_u32(a));
+    __mmask16 low[32], high[32]; /* the lanes of each piece in the slot's halves, */
+    const float *from[32];       /* and where those in the high half start */
+    for (ptrdiff_t i = 0; i < lines; i++) {
+        low[i] = amx_lanes(0, i * length, (i + 1) * length);
+        high[i] = amx_lanes(16, i * length, (i + 1) * length);
+        from[i] = x + i * pitch + _mm_popcnt_u32(low[i]);
+    }
+    for (ptrdiff_t p = 0; p < pixels; p++, out += slot) {
+        __m512 one, two;
+        if (lines == 1) {
+            one = _mm512_maskz_loadu_ps(low[0], x + p * step);
+            two = _mm512_maskz_loadu_ps(high[0], x + p * step + 16);
+        } else {
+            one = two = _mm512_setzero_ps();
+            for (ptrdiff_t i = 0; i < lines; i++) {
+                if (low[i]) one = _mm512_mask_expandloadu_ps(one, low[i], x + i * pitch + p * step);
+                if (high[i]) two = _mm512_mask_expandloadu_ps(two, high[i], from[i] + p * step);
+            }
         }
-        seen = amx_look(amx_look(seen, low), high);
-        amx_split_row(PLANES, low, high, out, plane);
+        seen = amx_look(amx_look(seen, one), two);
+        amx_split_row(PLANES, one, two, out, plane);
     }
     return seen;
 }
