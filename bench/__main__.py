@@ -96,7 +96,7 @@ def main(words: list[str] | None = None) -> int:
     if not wanted:
         print(f"no case has {asked.match!r} in its name", file=sys.stderr)
         return 2
-    started, good, ends = time.perf_counter(), True, []
+    started, good, ends, took = time.perf_counter(), True, [], []
     described = machine.describe(plan.threads, plan.levels)
     with Pool(plan.threads, plan.levels, asked.best) as pool:
         if plan.torch:
@@ -105,6 +105,7 @@ def main(words: list[str] | None = None) -> int:
         lines = machine.sentences(described, peaks)
         print(*lines, sep="\n")
         for name in wanted:
+            begun = time.perf_counter()
             record = Record(name, asked.out, described, peaks, lines)
             if plan.figures(name):
                 good &= answer_figures(record, plan, pool)
@@ -112,12 +113,14 @@ def main(words: list[str] | None = None) -> int:
                 rows = time_cases(record, plan.over(len(plan.cases(name))), pool)
                 good &= not any(row.wrong or plan.level in row.absent for row in rows)
                 ends.append((name, rows))
+            took.append(f"{name} {time.perf_counter() - begun:.0f} s")
     for name, rows in ends:
         means = aligned(report.means_grid(report.means(rows)))
         print(f"\n{name}: how many times as fast fastnet at {plan.level} is\n{means}")
         if report.has_errors(rows):
             print(f"\n{aligned(summary.duels_grid(summary.duels(rows)))}\n", *summary.sentences(rows), sep="\n")
-    print(f"\n{time.perf_counter() - started:.0f} s; JSON, Markdown and pictures are in {os.path.relpath(asked.out)}")
+    print(f"\n{time.perf_counter() - started:.0f} s ({', '.join(took)}); JSON, Markdown and pictures are in", end=" ")
+    print(os.path.relpath(asked.out))
     return 0 if good else 1
 
 

@@ -123,7 +123,7 @@ def cases(size: Size) -> Iterator[Case]:
                         family=net if small else f"{net}, batch {n}",
                         loops=1 if size == "toy" else 0,
                         numpy=small and (size != "quick" or shape.flops < 2e9),
-                        lower=small,
+                        lower=small and size != "quick",
                         precisions=PRECISIONS,
                         exact=1 if product == "weight gradient" else n,
                         tolerance=1e-3,

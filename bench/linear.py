@@ -57,7 +57,7 @@ def cases(size: Size) -> Iterator[Case]:
                         family=net if len(batches) == 1 else f"{net}, batch {n}",
                         loops=1 if size == "toy" else 0,
                         numpy=net not in _nets.LARGE,
-                        lower=net not in _nets.LARGE,
+                        lower=net not in _nets.LARGE and size != "quick",
                         precisions=PRECISIONS,
                         exact=1,
                         tolerance=1e-3,
