@@ -60,7 +60,7 @@ static const int tile_rows[TILE_VECS + 1] = {0, 8, 4};
 #undef REAL
 #undef NAME
 
-#else /* ------------------------------------------------------------------------------------------- once per type */
+#elif defined(REAL) /* ---------------------------------------------------------------------------------- once per type */
 
 #if defined(__GNUC__)
 typedef REAL NAME(vec) __attribute__((vector_size(TILE_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -76,14 +76,18 @@ enum { NAME(tile_width) = WIDTH }; /* numbers in a vector */
  *
  * at: one address per pixel; segments: runs of `length` numbers that lie together in the padded strip at every pixel;
  * b: (segments, length, VECS * WIDTH), packed; out: one address per pixel. The sums start from `start` (a row of VECS
- * vectors: the bias or zeros) or, where it is NULL, from what out holds. */
+ * vectors: the bias or zeros); where it is NULL they are added to what out holds, at the end: sums of parts of a chain err
+ * less than the chain. */
 TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
                               ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
     VEC sum[TILE_PIXELS][TILE_VECS];
     if (start) TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
         TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(out[i] + v * WIDTH); /* written when the sums are done */
     TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] = *(const VEC *)((start ? start : out[i]) + v * WIDTH);
+        TILE_UNROLL for (int v = 0; v < VECS; v++) {
+            sum[i][v] = (VEC){0};
+            if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
+        }
     for (ptrdiff_t s = 0; s < segments; s++) {
         const REAL *a[TILE_PIXELS];
         TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i] + offset[s];
@@ -95,7 +99,11 @@ TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdi
         }
     }
     TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(out[i] + v * WIDTH) = sum[i][v];
+        TILE_UNROLL for (int v = 0; v < VECS; v++) {
+            VEC *to = (VEC *)(out[i] + v * WIDTH);
+            if (!start) sum[i][v] += *to;
+            *to = sum[i][v];
+        }
 }
 
 static void NAME(tile_pixels)(int vecs, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
@@ -126,8 +134,10 @@ TILE_INLINE void NAME(run)(const int PIXELS, const int VECS, const REAL *at, ptr
     if (start) TILE_UNROLL for (int i = 0; i < PIXELS; i++)
         TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(out + i * out_step + v * WIDTH);
     TILE_UNROLL for (int i = 0; i < PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++)
-            sum[i][v] = *(const VEC *)((start ? start : out + i * out_step) + v * WIDTH);
+        TILE_UNROLL for (int v = 0; v < VECS; v++) {
+            sum[i][v] = (VEC){0};
+            if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
+        }
     ptrdiff_t s1 = step * (ptrdiff_t)sizeof(REAL), s3 = 3 * s1, s5 = 5 * s1;
     TILE_OPAQUE(s1); TILE_OPAQUE(s3); TILE_OPAQUE(s5);
     for (ptrdiff_t s = 0; s < segments; s++) {
@@ -143,7 +153,11 @@ TILE_INLINE void NAME(run)(const int PIXELS, const int VECS, const REAL *at, ptr
         }
     }
     TILE_UNROLL for (int i = 0; i < PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(out + i * out_step + v * WIDTH) = sum[i][v];
+        TILE_UNROLL for (int v = 0; v < VECS; v++) {
+            VEC *to = (VEC *)(out + i * out_step + v * WIDTH);
+            if (!start) sum[i][v] += *to;
+            *to = sum[i][v];
+        }
 }
 
 #define RUN(PIXELS, VECS) \
@@ -176,8 +190,7 @@ TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, co
     VEC sum[4][TILE_MOST_ROWS][TILE_VECS];
     TILE_UNROLL for (int i = 0; i < WAYS; i++)
         TILE_UNROLL for (int r = 0; r < ROWS; r++)
-            TILE_UNROLL for (int v = 0; v < VECS; v++)
-                sum[i][r][v] = i ? (VEC){0} : *(const VEC *)(out + (r * VECS + v) * WIDTH);
+            TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][r][v] = (VEC){0};
     ptrdiff_t p = 0;
     for (; p + WAYS <= count; p += WAYS)
         TILE_UNROLL for (int i = 0; i < WAYS; i++, dy += VECS * WIDTH) {
@@ -194,7 +207,7 @@ TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, co
         TILE_UNROLL for (int v = 0; v < VECS; v++) {
             VEC total = sum[0][r][v];
             TILE_UNROLL for (int i = 1; i < WAYS; i++) total += sum[i][r][v];
-            *(VEC *)(out + (r * VECS + v) * WIDTH) = total;
+            *(VEC *)(out + (r * VECS + v) * WIDTH) += total;
         }
 }
 
