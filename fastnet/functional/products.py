@@ -12,7 +12,7 @@ from .._ext import correlate as kernels
 from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
-from . import checks, split
+from . import checks, split, winograd
 from .geometry import Geometry, indices, plans
 
 
@@ -25,8 +25,9 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
     phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
     if sum(p.rows.outputs * p.columns.outputs for p in phases) < out.shape[1] * out.shape[2]:
         out[...] = 0 if b is None else b  # the stride steps over pixels
-    if split.correlate(x, w, b, out, geometry, scatter=scatter):
-        return
+    for faster in (split, winograd):
+        if faster.correlate(x, w, b, out, geometry, scatter=scatter):
+            return
     for p in phases:
         packed = memory.empty((max(1, -(-filters // width) * width * channels * len(p.tap_row)),), x.dtype)
         for g in range(groups):

@@ -8,7 +8,7 @@ import numpy as np
 from kernels.geometries import layouts
 
 from fastnet import _ext, config, functional, reference
-from fastnet.functional import products, split
+from fastnet.functional import products, split, winograd
 
 
 @contextmanager
@@ -18,6 +18,7 @@ def at_level(level):
         mock.patch.object(products, "kernels", _ext.load("correlate", level)),
         mock.patch.object(products, "weight_kernels", _ext.load("weights", level)),
         mock.patch.object(products, "depthwise", _ext.load("depthwise", level)),
+        mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
     ):
         yield

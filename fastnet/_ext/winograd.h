@@ -1,0 +1,162 @@
+/* The transforms of Winograd's minimal filtering F(2x2, 3x3), for channels-last images: float only.
+ *
+ * Two outputs y of a filter g of three taps over four numbers d cost four products instead of six:
+ *     y = A^T [(G g) * (B^T d)]   B^T = 1  0 -1  0     G =  1    0    0      A^T = 1  1  1  0
+ *                                       0  1  1  0         1/2  1/2  1/2           0  1 -1 -1
+ *                                       0 -1  1  0         1/2 -1/2  1/2
+ *                                       0  1  0 -1          0    0    1
+ * and with both axes 2 x 2 outputs cost 16 instead of 36: Y = A^T [(G g G^T) * (B^T d B)] A. Of small integers every number
+ * here is a multiple of 1/4, so exact. An output depends on the numbers under its own window alone.
+ *
+ * Winograd 1980, "Arithmetic Complexity of Computations"; Lavin & Gray 2015, "Fast Algorithms for Convolutional Neural
+ * Networks", section 4.1.
+ */
+#ifndef FASTNET_WINOGRAD_H
+#define FASTNET_WINOGRAD_H
+
+#include "tile.h"
+
+#define LANES tile_width_float
+#define AT(place) (*(const vec_float *)(place))
+#define PUT(place, value) (*(vec_float *)(place) = (value))
+/* The vectors that cover `count` numbers, at least one vector: the last overlaps the one before where it must. */
+#define EACH_VECTOR(at, count) \
+    for (ptrdiff_t at##_next = 0, at; at##_next < count && (at = at##_next + LANES <= count ? at##_next : count - LANES, 1); \
+         at##_next += LANES)
+
+/* v[k * plane + c] = (B^T d B)[k] for k = 0 … 15 and the pixels d[i][j] = row[i] + j * depth, i, j = 0 … 3.
+ *
+ * 16 loads, 32 sums, 16 stores per vector; the stores are the limit, 5 cycles each where V lies in the second-level cache.
+ * Four addresses and three multiples of the depth reach every pixel; the compiler's view of them is blocked because it would
+ * rather keep 16 addresses, on the stack. */
+TILE_INLINE void winograd_patch(const float *const *row, ptrdiff_t depth, ptrdiff_t channels, float *v, ptrdiff_t plane) {
+    ptrdiff_t s1 = depth * (ptrdiff_t)sizeof(float), s3 = 3 * s1;
+    TILE_OPAQUE(s1); TILE_OPAQUE(s3);
+    EACH_VECTOR(c, channels) {
+        const char *a[4];
+        vec_float t[4][4];
+        TILE_UNROLL for (int i = 0; i < 4; i++) {
+            a[i] = (const char *)(row[i] + c);
+            TILE_OPAQUE(a[i]);
+        }
+        TILE_UNROLL for (int j = 0; j < 4; j++) {
+            const ptrdiff_t at = j == 3 ? s3 : j * s1;
+            const vec_float d0 = AT(a[0] + at), d1 = AT(a[1] + at), d2 = AT(a[2] + at), d3 = AT(a[3] + at);
+            t[0][j] = d0 - d2;
+            t[1][j] = d1 + d2;
+            t[2][j] = d2 - d1;
+            t[3][j] = d1 - d3;
+        }
+        TILE_UNROLL for (int i = 0; i < 4; i++) {
+            float *to = v + 4 * i * plane + c;
+            PUT(to, t[i][0] - t[i][2]);
+            PUT(to + plane, t[i][1] + t[i][2]);
+            PUT(to + 2 * plane, t[i][2] - t[i][1]);
+            PUT(to + 3 * plane, t[i][1] - t[i][3]);
+        }
+    }
+}
+
+/* V of `tiles` neighbours, `step` apart; the first begins at pixel `column` of four rows (NULL: beyond the edge) of the source.
+ * patch: room for 4 x 4 pixels, where those of a tile at the edge are put together. */
+static void winograd_source(const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, float *patch,
+                            ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step, ptrdiff_t plane) {
+    const int inside = row[0] && row[1] && row[2] && row[3];
+    for (ptrdiff_t t = 0; t < tiles; t++, column += 2, v += step) {
+        const float *at[4];
+        if (inside && column >= 0 && column + 4 <= width) {
+            for (int i = 0; i < 4; i++) at[i] = row[i] + column * depth;
+            winograd_patch(at, depth, channels, v, plane);
+            continue;
+        }
+        for (int i = 0; i < 4; i++) {
+            at[i] = patch + 4 * i * channels;
+            for (int j = 0; j < 4; j++) {
+                const float *from = row[i] && column + j >= 0 && column + j < width ? row[i] + (column + j) * depth : NULL;
+                float *to = patch + (4 * i + j) * channels;
+                EACH_VECTOR(c, channels) PUT(to + c, from ? AT(from + c) : (vec_float){0});
+            }
+        }
+        winograd_patch(at, channels, channels, v, plane);
+    }
+}
+
+/* u[k * plane + f] = (G g G^T)[k] for the taps g[tap * size + f] of `size` filters, a whole number of vectors. */
+static void winograd_weights(const float *g, ptrdiff_t size, float *u, ptrdiff_t plane) {
+    EACH_VECTOR(f, size) {
+        vec_float t[4][3];
+        TILE_UNROLL for (int j = 0; j < 3; j++) {
+            const vec_float g0 = AT(g + j * size + f), g1 = AT(g + (3 + j) * size + f), g2 = AT(g + (6 + j) * size + f);
+            const vec_float even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
+            t[0][j] = g0;
+            t[1][j] = even + odd;
+            t[2][j] = even - odd;
+            t[3][j] = g2;
+        }
+        TILE_UNROLL for (int i = 0; i < 4; i++) {
+            const vec_float even = (t[i][0] + t[i][2]) * 0.5f, odd = t[i][1] * 0.5f;
+            float *to = u + 4 * i * plane + f;
+            PUT(to, t[i][0]);
+            PUT(to + plane, even + odd);
+            PUT(to + 2 * plane, even - odd);
+            PUT(to + 3 * plane, t[i][2]);
+        }
+    }
+}
+
+/* y[f] of a tile's 2 x 2 pixels, `depth` and `row` apart, = start[f] + (A^T m A)[pixel] for m[k * plane + f]; RIGHT, BELOW: are
+ * those pixels there? 16 loads, 28 sums, 4 stores per vector. Returns `spoilt` plus zeros, or NaN where y is not finite. */
+TILE_INLINE vec_float winograd_pixels(const int RIGHT, const int BELOW, const float *m, ptrdiff_t plane, ptrdiff_t filters,
+                                      const float *start, float *y, ptrdiff_t depth, ptrdiff_t row, vec_float spoilt) {
+    EACH_VECTOR(f, filters) {
+        vec_float t[2][4];
+        TILE_UNROLL for (int j = 0; j < 4; j++) {
+            const float *from = m + j * plane + f;
+            const vec_float m1 = AT(from + 4 * plane), m2 = AT(from + 8 * plane);
+            t[0][j] = AT(from) + (m1 + m2);
+            t[1][j] = (m1 - m2) - AT(from + 12 * plane);
+        }
+        const vec_float b = AT(start + f);
+        TILE_UNROLL for (int i = 0; i < 1 + BELOW; i++) {
+            const vec_float left = t[i][0] + (t[i][1] + t[i][2]) + b, right = (t[i][1] - t[i][2]) - t[i][3] + b;
+            PUT(y + i * row + f, left);
+            spoilt += left * 0;
+            if (RIGHT) {
+                PUT(y + i * row + depth + f, right);
+                spoilt += right * 0;
+            }
+        }
+    }
+    return spoilt;
+}
+
+/* The outputs of `tiles` neighbours, the first of which begins at y, `columns` and `rows` pixels before the edges of out.
+ * spoilt: a vector that becomes NaN where an output is not finite. */
+static void winograd_output(const float *m, ptrdiff_t step, ptrdiff_t plane, ptrdiff_t filters, const float *start,
+                            ptrdiff_t tiles, float *y, ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t row,
+                            float *spoilt) {
+    vec_float found = AT(spoilt);
+    for (ptrdiff_t t = 0; t < tiles; t++, m += step, y += 2 * depth, columns -= 2) {
+        if (columns > 1)
+            found = rows > 1 ? winograd_pixels(1, 1, m, plane, filters, start, y, depth, row, found)
+                             : winograd_pixels(1, 0, m, plane, filters, start, y, depth, row, found);
+        else
+            found = rows > 1 ? winograd_pixels(0, 1, m, plane, filters, start, y, depth, row, found)
+                             : winograd_pixels(0, 0, m, plane, filters, start, y, depth, row, found);
+    }
+    PUT(spoilt, found);
+}
+
+/* Ask for the cache lines that winograd_output will write. */
+static void winograd_touch(ptrdiff_t filters, ptrdiff_t tiles, const float *y, ptrdiff_t columns, ptrdiff_t rows,
+                           ptrdiff_t depth, ptrdiff_t row) {
+    for (int i = 0; i < 2 && i < rows; i++)
+        for (ptrdiff_t j = 0; j < 2 * tiles && j < columns; j++)
+            for (ptrdiff_t f = 0; f < filters; f += 64 / sizeof(float)) TILE_PREFETCH(y + i * row + j * depth + f);
+}
+
+#undef EACH_VECTOR
+#undef AT
+#undef PUT
+#undef LANES
+#endif

@@ -1,0 +1,201 @@
+"""Forward and the gradient of the input by Winograd's F(2x2, 3x3): 3x3 windows that move by 1, in float32.
+
+Of the 4 x 4 source pixels under a tile of 2 x 2 outputs, 16 products make all four outputs, instead of 36 (winograd.h has the
+formulas). For many tiles they are 16 matrix products, (tiles x channels) times (channels x filters): 4 multiply-adds per
+output, channel and filter instead of 9, beside some 14 sums per output and channel or filter for the transforms.
+
+A task takes some tiles and some panels of filters. It transforms the source into V (16, tiles, channels), which stays in the
+second-level cache; for each panel it multiplies V with the transformed weights U (panel, 16, channels, filters) into M (16,
+tiles, filters) by the register tiles of tile.h, and transforms M into the output. Tasks are cut by shape alone.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+
+from fastnet._ext.memory import Block
+
+from fastnet._ext.strip cimport ceil_div, channel_block, least, most
+from fastnet._ext.tile cimport TILE_VECS, lanes, most_run, panel_count, panel_start, tile_run
+from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
+
+cdef extern from "winograd.h" nogil:
+    void winograd_source(const float **row, Py_ssize_t column, Py_ssize_t width, Py_ssize_t depth, float *patch,
+                         Py_ssize_t channels, Py_ssize_t tiles, float *v, Py_ssize_t step, Py_ssize_t plane) noexcept
+    void winograd_weights(const float *g, Py_ssize_t size, float *u, Py_ssize_t plane) noexcept
+    void winograd_output(const float *m, Py_ssize_t step, Py_ssize_t plane, Py_ssize_t filters, const float *start,
+                         Py_ssize_t tiles, float *y, Py_ssize_t columns, Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t row,
+                         float *spoilt) noexcept
+    void winograd_touch(Py_ssize_t filters, Py_ssize_t tiles, const float *y, Py_ssize_t columns, Py_ssize_t rows,
+                        Py_ssize_t depth, Py_ssize_t row) noexcept
+
+cdef enum:
+    SCRATCH = 512 << 10     # bytes of V and M: with the weights of a panel they fit the second-level cache
+    LEAST = 32              # tiles of a block, at least: the weights are read once for all of them
+    PANEL = 32 << 10        # bytes of weights that stay in the first-level cache while the tiles go by
+    TASKS = 16              # tasks wanted of a product, where its shape allows
+
+
+def packed_size(Py_ssize_t filters, Py_ssize_t channels):
+    """Numbers in U."""
+    return ceil_div(filters, lanes(<float *>NULL)) * lanes(<float *>NULL) * 16 * channels
+
+
+def pack_weights(const float[:, :, :, :] w, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column, float[::1] out,
+                 int threads):
+    """U (panels, 16, channels, VECS * WIDTH) of weights w (filters, channels, 3, 3), any strides; zeros beyond the filters."""
+    cdef Py_ssize_t filters = w.shape[0], channels = w.shape[1], width = lanes(&out[0]), vectors = ceil_div(filters, width)
+    cdef Py_ssize_t panels = panel_count(vectors), blocks = ceil_div(channels, channel_block(9)), task
+    for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=filters * channels * 9 > WORTH):
+        pack_block(w, &tap_row[0], &tap_column[0], task // blocks, task % blocks * channel_block(9), vectors, width, &out[0])
+
+
+cdef void pack_block(const float[:, :, :, :] w, const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t panel,
+                     Py_ssize_t first, Py_ssize_t vectors, Py_ssize_t width, float *out) noexcept nogil:
+    cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
+    cdef Py_ssize_t valid = least(size, w.shape[0] - start), channels = w.shape[1], step = w.strides[0], c, t, lane
+    cdef const char *source
+    cdef float g[9 * 64]
+    memset(g, 0, sizeof(g))
+    for c in range(first, least(first + channel_block(9), channels)):
+        for t in range(9):
+            source = <const char *>&w[start, c, tap_row[t], tap_column[t]]
+            for lane in range(valid):
+                g[t * size + lane] = (<const float *>(source + lane * step))[0]
+        winograd_weights(g, size, out + start * 16 * channels + c * size, channels * size)
+
+
+# A product: `rows` x `columns` tiles of each image make out (images, tall, wide, out_depth) of x (images, height, width, depth).
+# A block is `block` tiles, in the order of memory. v_plane and m_plane are numbers from one matrix of V and M to the next.
+ctypedef struct Product:
+    Py_ssize_t images, height, width, depth, channels
+    Py_ssize_t lead[2]
+    Py_ssize_t tall, wide, out_depth, filters, vectors, lanes
+    Py_ssize_t rows, columns, block, v_plane, m_plane
+
+
+def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
+              const float[::1] packed, const float[::1] bias, float[:, :, :, ::1] out, Py_ssize_t filter, Py_ssize_t filters,
+              int threads):
+    """out[n, i, j, filter+f] = bias[f] + sum over u, v, c of x[n, i-lead+u, j-lead+v, channel+c] * w[f,c,u,v].
+
+    False if some of out is not finite: differences of infinities are NaN, of which the sum itself knows nothing, so another
+    kernel must have the word.  ValueError unless there is a vector of channels and one of filters.
+    """
+    cdef Product p
+    p.lanes = lanes(&packed[0])
+    if channels < p.lanes or filters < p.lanes:
+        raise ValueError(f"winograd: needs at least {p.lanes} channels and filters, found {channels} and {filters}")
+    p.images, p.height, p.width, p.depth, p.channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3], channels
+    p.lead = [lead[0], lead[1]]
+    p.tall, p.wide, p.out_depth, p.filters = out.shape[1], out.shape[2], out.shape[3], filters
+    p.vectors, p.rows, p.columns = ceil_div(filters, p.lanes), ceil_div(p.tall, 2), ceil_div(p.wide, 2)
+    cdef Py_ssize_t tiles = p.images * p.rows * p.columns, panels = panel_count(p.vectors), blocks, chunks, task
+    cdef Py_ssize_t widest = least(TILE_VECS, p.vectors) * p.lanes
+    if tiles == 0:
+        return True
+    blocks = ceil_div(tiles, most(LEAST, SCRATCH // (16 * sizeof(float)) // (channels + widest)))
+    p.block = ceil_div(tiles, blocks)
+    blocks = ceil_div(tiles, p.block)
+    p.v_plane, p.m_plane = spread(p.block * channels), spread(p.block * widest)
+    chunks = most(1, least(panels // 2, ceil_div(TASKS, blocks)))   # each transforms the source anew: not for one panel
+    cdef Py_ssize_t zeros = most(channels, widest)
+    cdef unsigned char[::1] shared = Block((p.vectors * p.lanes + zeros) * sizeof(float))
+    cdef float *start = <float *>&shared[0]     # the bias as whole vectors, and zeros
+    memset(start, 0, (p.vectors * p.lanes + zeros) * sizeof(float))
+    if bias.shape[0]:
+        memcpy(start, &bias[0], filters * sizeof(float))
+    cdef Py_ssize_t room = ceil_div((p.lanes + 16 * (p.v_plane + p.m_plane + channels)) * sizeof(float), 64) * 64
+    cdef unsigned char[::1] scratch = Block(room * threads)
+    cdef float *spoilt
+    cdef const float *source = &x[0, 0, 0, channel]
+    cdef float *target = &out[0, 0, 0, filter]
+    cdef Py_ssize_t thread, i
+    for thread in range(threads):
+        memset(&scratch[room * thread], 0, p.lanes * sizeof(float))
+    for task in prange(blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
+                       use_threads_if=16 * tiles * channels * filters > WORTH_PRODUCT):
+        correlate_block(source, &p, task // chunks * p.block, task % chunks * panels // chunks,
+                        (task % chunks + 1) * panels // chunks, &packed[0], start, target,
+                        <float *>(&scratch[0] + room * threadid()))
+    for thread in range(threads):
+        spoilt = <float *>&scratch[room * thread]
+        for i in range(p.lanes):
+            if spoilt[i] != 0:
+                return False
+    return True
+
+
+cdef inline Py_ssize_t spread(Py_ssize_t size) noexcept nogil:
+    """Numbers from one of 16 matrices to the next: a multiple of 4 KB would put them all on the same few sets of the first-level
+    cache, and one tile is written to each."""
+    return ceil_div(size, 1024) * 1024 + 80
+
+
+cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py_ssize_t panel_from, Py_ssize_t panel_to,
+                          const float *packed, const float *start, float *out, float *scratch) noexcept nogil:
+    """The tiles [first, first + block) times some panels.  scratch: what was spoilt so far, V, M, the pixels of one tile."""
+    cdef Py_ssize_t tiles = least(p.block, p.images * p.rows * p.columns - first), panel, begin, size, valid, k, i, at, to
+    cdef Py_ssize_t chunk, chunks, c, taken, runs, offset = 0
+    cdef float *v = scratch + p.lanes
+    cdef float *m = v + 16 * p.v_plane
+    cdef const float *u
+    cdef const float *zeros = start + p.vectors * p.lanes
+    cdef int vecs
+    transform_source(x, p, first, tiles, v, m + 16 * p.m_plane)
+    for panel in range(panel_from, panel_to):
+        begin = panel_start(p.vectors, panel)
+        vecs = panel_start(p.vectors, panel + 1) - begin
+        size, begin = vecs * p.lanes, begin * p.lanes
+        valid = least(size, p.filters - begin)
+        runs = ceil_div(tiles, most_run[vecs])
+        chunks = ceil_div(p.channels * size * sizeof(float), PANEL)
+        for k in range(16):
+            # Output lines come from memory; asked for during the products they cost no time: 263 became 277 GFLOP/s at 64 -> 64.
+            at, to = k * tiles // 16, (k + 1) * tiles // 16
+            each_output(m, p, first + at, to - at, size, valid, NULL, out + begin, NULL)
+            for chunk in range(chunks):
+                c = chunk * p.channels // chunks
+                taken = (chunk + 1) * p.channels // chunks - c
+                u = packed + (begin * 16 + k * size) * p.channels + c * size
+                for i in range(runs):
+                    at, to = i * tiles // runs, (i + 1) * tiles // runs
+                    tile_run(to - at, vecs, v + k * p.v_plane + at * p.channels + c, p.channels, &offset, 1, taken, u,
+                             zeros if chunk == 0 else NULL, m + k * p.m_plane + at * size, size)
+        each_output(m, p, first, tiles, size, valid, start + begin, out + begin, scratch)
+
+
+cdef void transform_source(const float *x, const Product *p, Py_ssize_t first, Py_ssize_t tiles, float *v,
+                           float *patch) noexcept nogil:
+    """V of some tiles, row by row."""
+    cdef Py_ssize_t line = first // p.columns, column = first % p.columns, run, i, r
+    cdef const float *image
+    cdef const float *row[4]
+    while tiles:
+        run = least(tiles, p.columns - column)
+        image = x + line // p.rows * p.height * p.width * p.depth
+        for i in range(4):
+            r = line % p.rows * 2 - p.lead[0] + i
+            row[i] = image + r * p.width * p.depth if 0 <= r < p.height else NULL
+        winograd_source(row, 2 * column - p.lead[1], p.width, p.depth, patch, p.channels, run, v, p.channels, p.v_plane)
+        v += run * p.channels
+        tiles -= run
+        line, column = line + 1, 0
+
+
+cdef void each_output(const float *m, const Product *p, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t size, Py_ssize_t valid,
+                      const float *start, float *out, float *spoilt) noexcept nogil:
+    """The outputs of some tiles, row by row: written from M or, where `start` is NULL, only asked for."""
+    cdef Py_ssize_t line = first // p.columns, column = first % p.columns, run, row
+    cdef float *y
+    while tiles:
+        run, row = least(tiles, p.columns - column), line % p.rows * 2
+        y = out + ((line // p.rows * p.tall + row) * p.wide + 2 * column) * p.out_depth
+        if start == NULL:
+            winograd_touch(valid, run, y, p.wide - 2 * column, p.tall - row, p.out_depth, p.wide * p.out_depth)
+        else:
+            winograd_output(m, size, p.m_plane, valid, start, run, y, p.wide - 2 * column, p.tall - row, p.out_depth,
+                            p.wide * p.out_depth, spoilt)
+        m += run * size
+        tiles -= run
+        line, column = line + 1, 0
