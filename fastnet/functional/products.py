@@ -52,6 +52,8 @@ def weights(x: Array, dy: Array, geometry: Geometry, dw: Array | None = None) ->
     if 0 in dy.shape:
         dw.fill(0)
         return dw
+    if split.weights(x, dy, geometry, dw):
+        return dw
     (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
     for g in range(groups):
         weight_kernels.weight_gradient(

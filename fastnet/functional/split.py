@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import config, memory
-from .._ext import amx_correlate
+from .._ext import amx_correlate, amx_weights
 from ..memory import Array
+from .blocks import cut, window
 from .geometry import Axis, Geometry, indices, plans
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
@@ -93,4 +94,31 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
                 out, g * filters, filters, p.out_start, p.out_step, p.out_count, planes, threads
             ):  # fmt: skip
                 return False
+    return True
+
+
+def weights(x: Array, dy: Array, geometry: Geometry, dw: Array) -> bool:
+    """`products.weights`, if this machine and these numbers allow it."""
+    if amx_weights is None or x.dtype != np.float32:
+        return False
+    point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), geometry.groups)
+    if point and geometry.groups == 1 and dw.strides[0] < dw.strides[1]:
+        return weights(dy, x, geometry, dw.swapaxes(0, 1))  # dw's rows are then the tiles' rows
+    if point:
+        x, dy = (a.reshape(-1, 1, 1, a.shape[3]) for a in (x, dy))
+    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
+    channels, filters = x.shape[3] // groups, dy.shape[3] // groups
+    out = dw if dw.flags.c_contiguous else memory.empty(dw.shape, dw.dtype)
+    out = out.reshape(len(dw), -1)
+    (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
+    w = window(p.rows, p.columns, channels)
+    c = cut(len(x), p.rows, p.columns, channels, filters, planes)
+    for g in range(groups):
+        if not amx_weights.weight_gradient(
+            x, g * channels, channels, p.lead, p.step, w.row_residue, w.column_residue, w.group, w.piece, w.origin,
+            dy, g * filters, filters, out[g * filters : (g + 1) * filters], c.streams, c.sizes, planes, threads
+        ):  # fmt: skip
+            return False
+    if not dw.flags.c_contiguous:
+        dw[...] = out.reshape(dw.shape)
     return True

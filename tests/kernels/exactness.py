@@ -20,6 +20,7 @@ def at_level(level):
         mock.patch.object(products, "depthwise", _ext.load("depthwise", level)),
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
+        mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
     ):
         yield
 
