@@ -30,8 +30,8 @@
 #define BARRIER __asm__ volatile("" : : : "memory") /* tiles read what was written before, and the other way round */
 
 /* Set the calling thread's tiles up, and empty them; some 50 ns. Tiles 0 to 3 hold the sums: with two columns of tiles those of
- * row m are 2m and 2m + 1, with one column it is m. 4 and 5 hold tiles of `rows` rows, 6 and 7 of the columns: `first` and
- * `second` are the sums in their rows. `pairs` of numbers are multiplied at a time. */
+ * row m are 2m and 2m + 1, with one column it is m. 4 and, with two columns, 5 hold tiles of `rows` rows; the others tiles of the
+ * columns, in whose rows are `first` or `second` sums. `pairs` of numbers are multiplied at a time. */
 static inline void amx_begin(int columns, int rows, int first, int second, int pairs) {
     struct { unsigned char palette, start, rest[14]; unsigned short bytes[16]; unsigned char rows[16]; } c;
     memset(&c, 0, sizeof c);
@@ -40,11 +40,10 @@ static inline void amx_begin(int columns, int rows, int first, int second, int p
         c.rows[i] = rows;
         c.bytes[i] = 4 * (columns == 2 && i % 2 ? second : first);
     }
-    c.rows[4] = c.rows[5] = rows;
-    c.bytes[4] = c.bytes[5] = 4 * pairs;
-    c.rows[6] = c.rows[7] = pairs;
-    c.bytes[6] = 4 * first;
-    c.bytes[7] = 4 * (columns == 2 ? second : first);
+    for (int i = 4; i < 8; i++) {
+        c.rows[i] = i < 4 + columns ? rows : pairs;
+        c.bytes[i] = 4 * (i < 4 + columns ? pairs : columns == 2 && i == 7 ? second : first);
+    }
     __asm__ volatile("ldtilecfg %0" : : "m"(c) : "memory");
 }
 
@@ -78,12 +77,12 @@ typedef struct {
 #define ALL \
     MULTIPLY(0, 4, 6); MULTIPLY(1, 4, 7); \
     if (MT > 1) { MULTIPLY(2, 5, 6); MULTIPLY(3, 5, 7); }
-#define COLUMN_OF(j) LOAD(6, b0 + (j) * b->plane, b->step);
-#define EACH(i) \
-    LOAD(4, a0 + (i) * a->plane, a->step); MULTIPLY(0, 4, 6); \
-    if (MT > 1) { LOAD(5, a1 + (i) * a->plane, a->step); MULTIPLY(1, 5, 6); } \
-    if (MT > 2) { LOAD(4, a2 + (i) * a->plane, a->step); MULTIPLY(2, 4, 6); } \
-    if (MT > 3) { LOAD(5, a3 + (i) * a->plane, a->step); MULTIPLY(3, 5, 6); }
+#define EACH(m) /* one column: its planes stay in 5, 6 and 7 while the planes of one row after the other come by in 4 */ \
+    LOAD(4, a##m, a->step); MULTIPLY(m, 4, 5); \
+    if (PLANES > 1) MULTIPLY(m, 4, 6); \
+    if (PLANES > 2) MULTIPLY(m, 4, 7); \
+    if (PLANES > 1) { LOAD(4, a##m + a->plane, a->step); MULTIPLY(m, 4, 5); } \
+    if (PLANES > 2) { MULTIPLY(m, 4, 6); LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); }
 AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
                           ptrdiff_t steps, amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
     const ptrdiff_t bytes = out_step * (ptrdiff_t)sizeof(float), first = start ? 0 : bytes;
@@ -125,12 +124,13 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
         } else if (NT == 2) {
             ROWS_OF(0) COLUMNS_OF(0) ALL
         } else {
-            if (PLANES == 3) { COLUMN_OF(2) EACH(0) }
-            if (PLANES >= 2) { COLUMN_OF(1) EACH(0) }
-            if (PLANES == 3) { EACH(1) }
-            COLUMN_OF(0) EACH(0)
-            if (PLANES >= 2) { EACH(1) }
-            if (PLANES == 3) { EACH(2) }
+            LOAD(5, b0, b->step);
+            if (PLANES > 1) LOAD(6, b0 + b->plane, b->step);
+            if (PLANES > 2) LOAD(7, b0 + 2 * b->plane, b->step);
+            EACH(0)
+            if (MT > 1) { EACH(1) }
+            if (MT > 2) { EACH(2) }
+            if (MT > 3) { EACH(3) }
         }
     }
     STORE(0, out[0], bytes);
@@ -159,7 +159,6 @@ static inline void amx_product(int planes, int rows, int columns, const amx_oper
 #undef ROWS_OF
 #undef COLUMNS_OF
 #undef ALL
-#undef COLUMN_OF
 #undef EACH
 #undef LOAD
 #undef STORE

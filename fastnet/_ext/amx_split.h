@@ -26,28 +26,27 @@ AMX_INLINE __mmask16 amx_lanes(ptrdiff_t first, ptrdiff_t from, ptrdiff_t to) {
     return (__mmask16)(((1u << to) - 1) & ~((1u << from) - 1));
 }
 
-AMX_INLINE __m512 amx_widen(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
-
-/* A slot of 32 numbers in a row: 16 in low, 16 in high. */
-AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *out, ptrdiff_t plane) {
+/* A slot of 16 pairs: the first number of each in one, the second in two. Rounded to nearest, ties away from zero: what is left
+ * of a number fits the planes that follow, and rounding is an addition in the bits. */
+AMX_INLINE void amx_split_pairs(const int PLANES, __m512 one, __m512 two, __m512i *out) {
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u), half = _mm512_set1_epi32(0x8000);
     for (int i = 0; i < PLANES; i++) {
-        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
-        _mm512_store_si512(out + i * plane, both);
-        low = _mm512_sub_ps(low, amx_widen(_mm512_castsi512_si256(both)));
-        high = _mm512_sub_ps(high, amx_widen(_mm512_extracti64x4_epi64(both, 1)));
+        /* of three planes, the last is exact */
+        const __m512i first = i == 2 ? _mm512_castps_si512(one) : _mm512_add_epi32(_mm512_castps_si512(one), half);
+        const __m512i second = i == 2 ? _mm512_castps_si512(two) : _mm512_add_epi32(_mm512_castps_si512(two), half);
+        out[i] = _mm512_ternarylogic_epi32(upper, second, _mm512_srli_epi32(first, 16), 0xca); /* upper ? second : first */
+        if (i + 1 < PLANES) {
+            one = _mm512_sub_ps(one, _mm512_castsi512_ps(_mm512_and_epi32(first, upper)));
+            two = _mm512_sub_ps(two, _mm512_castsi512_ps(_mm512_and_epi32(second, upper)));
+        }
     }
 }
 
-/* A slot of 16 pairs: the first of each in one, the second in two. */
-AMX_INLINE void amx_split_pairs(const int PLANES, __m512 one, __m512 two, __m512i *out) {
-    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
-    for (int i = 0; i < PLANES; i++) {
-        const __m512i first = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(one)), 16);
-        const __m512i second = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(two)), 16);
-        out[i] = _mm512_ternarylogic_epi32(upper, second, _mm512_srli_epi32(first, 16), 0xca); /* upper ? second : first */
-        one = _mm512_sub_ps(one, _mm512_castsi512_ps(first));
-        two = _mm512_sub_ps(two, _mm512_castsi512_ps(second));
-    }
+/* A slot of 32 numbers, 16 in low and 16 in high: pairs of the i-th of each, which is how the weights lie, too. */
+AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *out, ptrdiff_t plane) {
+    __m512i pairs[3];
+    amx_split_pairs(PLANES, low, high, pairs);
+    for (int i = 0; i < PLANES; i++) _mm512_store_si512(out + i * plane, pairs[i]);
 }
 
 /* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end. */
@@ -121,7 +120,7 @@ static inline int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels,
 }
 
 #define AMX_NOTHING PTRDIFF_MIN
-/* A tile of weights, 16 pairs of rows x 16 columns: number (l, n) is w[lane[l] + n * step], zero where lane[l] is AMX_NOTHING or
+/* A tile of weights, 16 pairs (l, l + 16) of rows x 16 columns: number (l, n) is w[lane[l] + n * step], zero where lane[l] is AMX_NOTHING or
  * n >= valid.
  * Its planes lie `plane` bytes apart. */
 AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t *lane, ptrdiff_t step, ptrdiff_t valid,
@@ -133,7 +132,7 @@ AMX_INLINE __m512i amx_weights(const int PLANES, const float *w, const ptrdiff_t
         __m512 v[2];
         __m512i pairs[3];
         for (int i = 0; i < 2; i++) {
-            const ptrdiff_t at = lane[2 * r + i];
+            const ptrdiff_t at = lane[r + 16 * i];
             if (at == AMX_NOTHING) v[i] = _mm512_setzero_ps();
             else if (step == 1) v[i] = _mm512_maskz_loadu_ps(columns, w + at);
             else v[i] = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), columns, index, w + at, 4);
