@@ -13,8 +13,8 @@ from libc.string cimport memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row, amx_fill_turned,
-    amx_gather_pairs, amx_product,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Ahead, Operand, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
+    amx_fill_turned, amx_gather_pairs, amx_product,
 )
 from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -209,6 +209,8 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
     cdef float zeros[2 * 16]
     cdef float *out[4]
     cdef Operand a, x
+    cdef Ahead ahead
+    ahead.at, ahead.end, ahead.lines = NULL, NULL, 0
     memset(zeros, 0, sizeof(zeros))
     for i in range(b.rows):
         for j in range(b.parts):
@@ -229,7 +231,7 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             x.at[0], x.at[1] = <const char *>scratch + r.slots + at[t], <const char *>scratch + r.slots + at[t + 1]
             for m in range(many):
                 out[m] = sums + (f + m) * sums_step + t // 2 * PAIR
-            amx_product(w.planes, many, 2, &a, &x, b.steps, zeros if first else NULL, out, 2 * AMX_ROWS)
+            amx_product(w.planes, many, 2, &a, &x, b.steps, &ahead, zeros if first else NULL, out, 2 * AMX_ROWS)
     if tiles % 2:
         x.at[0] = <const char *>scratch + r.slots + at[tiles - 1]
         for f in range(0, rows, 4):
@@ -237,7 +239,7 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             for m in range(many):
                 a.at[m] = turned + (f + m) * b.steps * w.planes * AMX_TILE
                 out[m] = sums + (f + m) * sums_step + tiles // 2 * PAIR
-            amx_product(w.planes, many, 1, &a, &x, b.steps, zeros if first else NULL, out, 2 * AMX_ROWS)
+            amx_product(w.planes, many, 1, &a, &x, b.steps, &ahead, zeros if first else NULL, out, 2 * AMX_ROWS)
     amx_end()
 
 
