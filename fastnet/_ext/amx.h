@@ -26,6 +26,7 @@
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(place), "r"((ptrdiff_t)(step)))
 #define STORE(tile, place, step) \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(place), "r"((ptrdiff_t)(step)))
+#define ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile : :)
 #define MULTIPLY(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
 #define BARRIER __asm__ volatile("" : : : "memory") /* tiles read what was written before, and the other way round */
 
@@ -156,13 +157,6 @@ static inline void amx_product(int planes, int rows, int columns, const amx_oper
     }
 }
 #undef CASE
-#undef ROWS_OF
-#undef COLUMNS_OF
-#undef ALL
-#undef EACH
-#undef LOAD
-#undef STORE
-#undef MULTIPLY
-#undef BARRIER
+#undef EACH /* the others: amx_pairs.h */
 
 #endif

@@ -34,4 +34,6 @@ cdef extern from "amx_pairs.h" nogil:
     void amx_gather_pairs(const char *source, Py_ssize_t count, Py_ssize_t step, const Py_ssize_t *piece, Py_ssize_t pieces,
                           char *out, Py_ssize_t slot) noexcept
     void amx_fill_turned(int planes, const float **at, Py_ssize_t filters, char *out, Py_ssize_t block) noexcept
+    void amx_pair_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps, Ahead *ahead,
+                          bint add, float **sums) noexcept
     bint amx_collect(const float *sums, const int *index, Py_ssize_t count, float *out) noexcept

@@ -118,6 +118,113 @@ static inline void amx_fill_turned(int planes, const float *const *at, ptrdiff_t
     }
 }
 
+/* sums[m][n] (MT x NT tiles) = or += the sum over the steps of a's tile m x b's tile n, for every wanted pair of planes.
+ *
+ * sums: one address per row of tiles, for 16 rows of 32 sums, whose first 16 NT are meant. With three planes the products of the
+ * large ones come last: every product rounds the sum it is added to, and the sum of the others is small. What was there before
+ * is added at the end, for the same reason: error / rms of 3,000 pixels' sums fell from 2.3e-7 to 1.1e-7 (docs: high, 4.4e-6). */
+#define AT(s) \
+    const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s]; \
+    const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0; \
+    const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0; \
+    (void)a1; (void)a2; (void)a3; (void)b1;
+#define SMALL(m) \
+    if (PLANES > 2) { LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); } \
+    if (PLANES > 1) { LOAD(4, a##m + a->plane, a->step); MULTIPLY(m, 4, 5); } \
+    if (PLANES > 2) { MULTIPLY(m, 4, 6); } \
+    LOAD(4, a##m, a->step); \
+    if (PLANES > 1) MULTIPLY(m, 4, 6); \
+    if (PLANES > 2) MULTIPLY(m, 4, 7); \
+    if (PLANES < 3) MULTIPLY(m, 4, 5);
+#define LARGE(m) LOAD(4, a##m, a->step); MULTIPLY(m, 4, 5);
+AMX_INLINE void amx_pair_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
+                               ptrdiff_t steps, amx_ahead *ahead, int add, float *const *sums) {
+    __attribute__((aligned(64))) float here[4 * AMX_ROWS * 16];
+    float *to[4];
+    for (int m = 0; m < MT; m++) {
+        to[m] = add ? here + m * AMX_ROWS * 16 * NT : sums[m];
+        for (int r = 0; r < AMX_ROWS; r++)
+            for (int n = 0; n < NT; n++) _m_prefetchw(sums[m] + r * 32 + 16 * n);
+    }
+    const ptrdiff_t bytes = (add ? 16 * NT : 32) * sizeof(float);
+    BARRIER;
+    ZERO(0);
+    if (MT * NT > 1) ZERO(1);
+    if (MT * NT > 2) ZERO(2);
+    if (MT * NT > 3) ZERO(3);
+    const char *next = ahead->at;
+    const ptrdiff_t lines = next < ahead->end ? ahead->lines : 0;
+    ahead->at += steps * lines * 64;
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        AT(s)
+        for (ptrdiff_t i = 0; i < lines; i++, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+        if (NT == 2 && PLANES == 3) { /* in an order that changes one operand at a time */
+            ROWS_OF(2) COLUMNS_OF(0) ALL
+            ROWS_OF(1) ALL
+            COLUMNS_OF(1) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(2) ALL
+        } else if (NT == 2 && PLANES == 2) {
+            ROWS_OF(1) COLUMNS_OF(0) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(1) ALL
+        } else if (NT == 2) {
+            ROWS_OF(0) COLUMNS_OF(0) ALL
+        } else {
+            LOAD(5, b0, b->step);
+            if (PLANES > 1) LOAD(6, b0 + b->plane, b->step);
+            if (PLANES > 2) LOAD(7, b0 + 2 * b->plane, b->step);
+            SMALL(0)
+            if (MT > 1) { SMALL(1) }
+            if (MT > 2) { SMALL(2) }
+            if (MT > 3) { SMALL(3) }
+        }
+    }
+    for (ptrdiff_t s = 0; PLANES == 3 && s < steps; s++) {
+        AT(s)
+        if (NT == 2) {
+            ROWS_OF(0) COLUMNS_OF(0) ALL
+        } else {
+            LOAD(5, b0, b->step);
+            LARGE(0)
+            if (MT > 1) { LARGE(1) }
+            if (MT > 2) { LARGE(2) }
+            if (MT > 3) { LARGE(3) }
+        }
+    }
+    STORE(0, to[0], bytes);
+    if (NT == 2) {
+        STORE(1, to[0] + 16, bytes);
+        if (MT > 1) { STORE(2, to[1], bytes); STORE(3, to[1] + 16, bytes); }
+    } else {
+        if (MT > 1) STORE(1, to[1], bytes);
+        if (MT > 2) STORE(2, to[2], bytes);
+        if (MT > 3) STORE(3, to[3], bytes);
+    }
+    BARRIER;
+    for (int m = 0; add && m < MT; m++)
+        for (int r = 0; r < AMX_ROWS; r++)
+            for (int n = 0; n < NT; n++) {
+                float *sum = sums[m] + r * 32 + 16 * n;
+                _mm512_store_ps(sum, _mm512_add_ps(_mm512_load_ps(sum), _mm512_load_ps(to[m] + (r * NT + n) * 16)));
+            }
+}
+
+#define CASE(PLANES, MT, NT) \
+    case (PLANES * 4 + MT) * 2 + NT: amx_pair_steps(PLANES, MT, NT, a, b, steps, ahead, add, sums); break;
+static inline void amx_pair_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
+                                    amx_ahead *ahead, int add, float *const *sums) {
+    switch ((planes * 4 + rows) * 2 + columns) {
+    CASE(3, 1, 2) CASE(3, 2, 2) CASE(3, 1, 1) CASE(3, 2, 1) CASE(3, 3, 1) CASE(3, 4, 1)
+    CASE(2, 1, 2) CASE(2, 2, 2) CASE(2, 1, 1) CASE(2, 2, 1) CASE(2, 3, 1) CASE(2, 4, 1)
+    CASE(1, 1, 2) CASE(1, 2, 2) CASE(1, 1, 1) CASE(1, 2, 1) CASE(1, 3, 1) CASE(1, 4, 1)
+    }
+}
+#undef CASE
+#undef AT
+#undef SMALL
+#undef LARGE
+
 /* out[k] = sums[index[k]], and whether all of them are finite. */
 static inline int amx_collect(const float *sums, const int *index, ptrdiff_t count, float *out) {
     const __m512i infinite = _mm512_set1_epi32(0x7f800000);
@@ -131,4 +238,13 @@ static inline int amx_collect(const float *sums, const int *index, ptrdiff_t cou
     }
     return !wrong;
 }
+#undef ROWS_OF
+#undef COLUMNS_OF
+#undef ALL
+#undef LOAD
+#undef STORE
+#undef ZERO
+#undef MULTIPLY
+#undef BARRIER
+
 #endif

@@ -14,7 +14,7 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
     AMX_BYTES, AMX_ROWS, AMX_TILE, Ahead, Operand, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
-    amx_fill_turned, amx_gather_pairs, amx_product,
+    amx_fill_turned, amx_gather_pairs, amx_pair_product,
 )
 from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -206,12 +206,10 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
     cdef Py_ssize_t *at = <Py_ssize_t *>(scratch + r.tiles)
     cdef const Py_ssize_t *g
     cdef const char *turned = <const char *>scratch + r.turned
-    cdef float zeros[2 * 16]
     cdef float *out[4]
     cdef Operand a, x
     cdef Ahead ahead
     ahead.at, ahead.end, ahead.lines = NULL, NULL, 0
-    memset(zeros, 0, sizeof(zeros))
     for i in range(b.rows):
         for j in range(b.parts):
             offset[i * b.parts + j] = (i * row + least(j * b.length, run - b.length)) * AMX_BYTES
@@ -231,15 +229,16 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             x.at[0], x.at[1] = <const char *>scratch + r.slots + at[t], <const char *>scratch + r.slots + at[t + 1]
             for m in range(many):
                 out[m] = sums + (f + m) * sums_step + t // 2 * PAIR
-            amx_product(w.planes, many, 2, &a, &x, b.steps, &ahead, zeros if first else NULL, out, 2 * AMX_ROWS)
+            amx_pair_product(w.planes, many, 2, &a, &x, b.steps, &ahead, not first, out)
     if tiles % 2:
+        amx_begin(1, least(w.filters, AMX_ROWS), AMX_ROWS, AMX_ROWS, b.length)
         x.at[0] = <const char *>scratch + r.slots + at[tiles - 1]
         for f in range(0, rows, 4):
             many = least(4, rows - f)
             for m in range(many):
                 a.at[m] = turned + (f + m) * b.steps * w.planes * AMX_TILE
                 out[m] = sums + (f + m) * sums_step + tiles // 2 * PAIR
-            amx_product(w.planes, many, 1, &a, &x, b.steps, &ahead, zeros if first else NULL, out, 2 * AMX_ROWS)
+            amx_pair_product(w.planes, many, 1, &a, &x, b.steps, &ahead, not first, out)
     amx_end()
 
 
