@@ -59,7 +59,7 @@ typedef struct {
     const ptrdiff_t *offset;
 } amx_operand;
 
-/* Memory that will be wanted soon: so many cache lines of it are fetched into the second-level cache at every step. */
+/* Memory that will be wanted soon: so many cache lines of it are fetched into the second-level cache at every step. NULL: none. */
 typedef struct {
     const char *at, *end;
     ptrdiff_t lines;
@@ -103,9 +103,9 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
         if (MT > 2) LOAD(2, from[2], first);
         if (MT > 3) LOAD(3, from[3], first);
     }
-    const char *next = ahead->at;
-    const ptrdiff_t lines = next < ahead->end ? ahead->lines : 0;
-    ahead->at += steps * lines * 64;
+    const char *next = ahead ? ahead->at : NULL;
+    const ptrdiff_t lines = ahead && next < ahead->end ? ahead->lines : 0;
+    if (lines) ahead->at += steps * lines * 64;
     for (ptrdiff_t s = 0; s < steps; s++) {
         for (ptrdiff_t i = 0; i < lines; i++, next += 64) _mm_prefetch(next, _MM_HINT_T1);
         const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];

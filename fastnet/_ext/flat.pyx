@@ -6,12 +6,31 @@ Memory bandwidth is the limit of all of them.
 from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp
 
 from fastnet._ext.chunks cimport CHUNK, Span, chunks, length, span
 from fastnet._ext.types cimport real
 
 cdef enum:
     LANES = 16          # partial sums of a dot product: two AVX-512 registers of double
+
+
+def equal(const unsigned char[::1] a, const unsigned char[::1] b, int threads):
+    """Whether two runs of as many bytes are the same."""
+    cdef Py_ssize_t n = a.shape[0], count = chunks(n, 0), c
+    cdef int differ = n != b.shape[0]
+    if differ or n == 0:
+        return not differ
+    cdef const unsigned char *pa = &a[0]
+    cdef const unsigned char *pb = &b[0]
+    for c in prange(count, nogil=True, num_threads=<int>min(threads, count), schedule="static"):
+        differ += differ_chunk(c, n, pa, pb)
+    return differ == 0
+
+
+cdef bint differ_chunk(Py_ssize_t c, Py_ssize_t n, const unsigned char *a, const unsigned char *b) noexcept nogil:
+    cdef Span s = span(c, n, 0)
+    return memcmp(a + s.start, b + s.start, s.stop - s.start) != 0
 
 
 cdef void lerp_chunk(Py_ssize_t c, Py_ssize_t n, real *a, const real *w, real weight) noexcept nogil:

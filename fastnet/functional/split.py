@@ -4,7 +4,7 @@ What `highest`, `high` and `medium` mean, and how exact they are: docs/decisions
 A product answers False, and its caller computes it in float32, where a number does not split: not finite, or 2^63 and more.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +14,13 @@ from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
 from .geometry import Axis, Geometry, indices, plans
+from .packed import packed
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
+LINE = 256  # pixels of a line, at most
+POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 NOTHING = np.iinfo(np.intp).min
 
 
@@ -72,28 +75,58 @@ def _numbers(w: Array) -> tuple[int, ...]:
     return tuple(s // w.itemsize for s in w.strides)
 
 
-def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> bool:
-    """`products.correlate`, if this machine and these numbers allow it."""
+def correlate(
+    x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool, keep: bool = True
+) -> bool:
+    """`products.correlate`, if this machine and these numbers allow it; `keep` the packed weights if they come again."""
     if amx_correlate is None or x.dtype != np.float32:
         return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
+    if geometry[:3] == POINT[:3]:
+        x, out = _in_lines(x), _in_lines(out)
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     if scatter:
-        w = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
+        parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
     else:
-        w = w.reshape(groups, filters, channels, *w.shape[2:])
+        parts = w.reshape(groups, filters, channels, *w.shape[2:])
     for p in plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
-        s = slots(p.rows, p.columns, channels, 32, _numbers(w)[2:])
-        packed = memory.empty((max(1, -(-filters // 16) * len(s.lane) * planes * TILE),), np.uint8)
+        s = slots(p.rows, p.columns, channels, 32, _numbers(parts)[2:])
         for g in range(groups):
-            if not amx_correlate.pack_weights(w[g], s.lane, packed, planes, threads) or not amx_correlate.correlate(
-                x, g * channels, channels, p.lead, p.step, s.group, s.fold, packed, bias[g * filters : (g + 1) * filters],
+            key = ("amx", planes, scatter, geometry, g, p.rows.start, p.columns.start)
+            make = partial(_pack, parts[g], s.lane, planes)
+            panels = packed(w, key, make) if keep else make()
+            if panels is None or not amx_correlate.correlate(
+                x, g * channels, channels, p.lead, p.step, s.group, s.fold, panels, bias[g * filters : (g + 1) * filters],
                 out, g * filters, filters, p.out_start, p.out_step, p.out_count, planes, threads
             ):  # fmt: skip
                 return False
+    return True
+
+
+def _pack(w: Array, lane: Array, planes: int) -> Array | None:
+    panels = memory.empty((max(1, -(-len(w) // 16) * len(lane) * planes * TILE),), np.uint8)
+    return panels if amx_correlate.pack_weights(w, lane, panels, planes, config.get_num_threads()) else None
+
+
+def _in_lines(x: Array) -> Array:
+    """Images whose pixels are independent of each other as one with long lines, of which tiles are cut with less waste."""
+    pixels = x.shape[0] * x.shape[1] * x.shape[2]
+    line = next((n for n in range(min(pixels, LINE), 15, -1) if pixels % n == 0), 0)
+    return x.reshape(1, pixels // line, line, x.shape[3]) if line else x
+
+
+def linear(x: Array, w: Array, b: Array | None, y: Array) -> bool:
+    """y (N, F) = x (N, C) w (F, C)^T + b, if this machine and these numbers allow it, for fewer rows than filters: turned
+    around, so that w is read where it lies and x is packed, not the other way round."""
+    if amx_correlate is None or x.dtype != np.float32 or len(x) >= len(w) or not w.flags.c_contiguous:
+        return False
+    turned = memory.empty((len(w), 1, 1, len(x)), np.float32)
+    if not correlate(w[:, None, None], x[:, :, None, None], None, turned, POINT, scatter=False, keep=False):
+        return False
+    np.copyto(y, turned[:, 0, 0].T) if b is None else np.add(turned[:, 0, 0].T, b, out=y)
     return True
 
 
