@@ -52,10 +52,10 @@ static inline void amx_begin(int columns, int rows, int first, int second, int p
 static inline void amx_end(void) { _tile_release(); }
 
 /* An operand: one address per row (or column) of tiles, the bytes between the rows of a tile, between planes, and the bytes
- * that each step of the reduction stands away from the address. */
+ * that each step of the reduction stands away from the address. valid: rows of a tile, or columns of all tiles together. */
 typedef struct {
     const char *at[4];
-    ptrdiff_t step, plane;
+    ptrdiff_t step, plane, valid;
     const ptrdiff_t *offset;
 } amx_operand;
 
@@ -65,10 +65,21 @@ typedef struct {
     ptrdiff_t lines;
 } amx_ahead;
 
-/* sums[m][n] (MT x NT tiles) = start + sum over the steps of a's tile m x b's tile n, for every wanted pair of planes.
+/* out (MT x NT tiles) = start + the sum over the steps of a's tiles x b's tiles, for every wanted pair of planes.
  *
- * start: a row of 16 NT floats, the same for all rows; NULL: the sums begin with what out holds. out: one address per row of
- * tiles, whose rows lie out_step floats apart; its NT tiles lie side by side. */
+ * start: a row of 16 NT floats, the same for all rows. NULL: the sums are added to what out holds when they are done, because
+ * the sum of several such parts errs less than one long chain. out: one address per row of tiles, whose rows lie out_step floats
+ * apart; its NT tiles lie side by side. */
+AMX_INLINE void amx_add(const float *sums, ptrdiff_t rows, ptrdiff_t columns, float *out, ptrdiff_t out_step) {
+    const __mmask16 first = columns > 15 ? 0xffff : (1u << columns) - 1;
+    const __mmask16 second = columns > 31 ? 0xffff : columns > 16 ? (1u << (columns - 16)) - 1 : 0;
+    for (ptrdiff_t r = 0; r < rows; r++, sums += 32, out += out_step) {
+        _mm512_mask_storeu_ps(out, first, _mm512_add_ps(_mm512_maskz_loadu_ps(first, out), _mm512_load_ps(sums)));
+        if (second)
+            _mm512_mask_storeu_ps(out + 16, second, _mm512_add_ps(_mm512_maskz_loadu_ps(second, out + 16), _mm512_load_ps(sums + 16)));
+    }
+}
+
 #define ROWS_OF(i) \
     LOAD(4, a0 + (i) * a->plane, a->step); \
     if (MT > 1) LOAD(5, a1 + (i) * a->plane, a->step);
@@ -86,22 +97,24 @@ typedef struct {
     if (PLANES > 2) { MULTIPLY(m, 4, 6); LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); }
 AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
                           ptrdiff_t steps, amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
-    const ptrdiff_t bytes = out_step * (ptrdiff_t)sizeof(float), first = start ? 0 : bytes;
-    const float *from[4];
+    const float zeros[32] = {0};
+    const float *const from = start ? start : zeros;
+    float part[4][AMX_ROWS][32] __attribute__((aligned(64))), *to[4];
     for (int m = 0; m < MT; m++) {
-        from[m] = start ? start : out[m];
-        for (int r = 0; start && r < AMX_ROWS; r++) /* written when the sums are done */
+        to[m] = start ? out[m] : part[m][0];
+        for (int r = 0; r < AMX_ROWS; r++) /* written when the sums are done */
             for (int n = 0; n < NT; n++) _m_prefetchw(out[m] + r * out_step + 16 * n);
     }
+    const ptrdiff_t bytes = (start ? out_step : 32) * (ptrdiff_t)sizeof(float);
     BARRIER;
-    LOAD(0, from[0], first);
+    LOAD(0, from, 0);
     if (NT == 2) {
-        LOAD(1, from[0] + 16, first);
-        if (MT > 1) { LOAD(2, from[1], first); LOAD(3, from[1] + 16, first); }
+        LOAD(1, from + 16, 0);
+        if (MT > 1) { LOAD(2, from, 0); LOAD(3, from + 16, 0); }
     } else {
-        if (MT > 1) LOAD(1, from[1], first);
-        if (MT > 2) LOAD(2, from[2], first);
-        if (MT > 3) LOAD(3, from[3], first);
+        if (MT > 1) LOAD(1, from, 0);
+        if (MT > 2) LOAD(2, from, 0);
+        if (MT > 3) LOAD(3, from, 0);
     }
     const char *next = ahead ? ahead->at : NULL;
     const ptrdiff_t lines = ahead && next < ahead->end ? ahead->lines : 0;
@@ -134,16 +147,17 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
             if (MT > 3) { EACH(3) }
         }
     }
-    STORE(0, out[0], bytes);
+    STORE(0, to[0], bytes);
     if (NT == 2) {
-        STORE(1, out[0] + 16, bytes);
-        if (MT > 1) { STORE(2, out[1], bytes); STORE(3, out[1] + 16, bytes); }
+        STORE(1, to[0] + 16, bytes);
+        if (MT > 1) { STORE(2, to[1], bytes); STORE(3, to[1] + 16, bytes); }
     } else {
-        if (MT > 1) STORE(1, out[1], bytes);
-        if (MT > 2) STORE(2, out[2], bytes);
-        if (MT > 3) STORE(3, out[3], bytes);
+        if (MT > 1) STORE(1, to[1], bytes);
+        if (MT > 2) STORE(2, to[2], bytes);
+        if (MT > 3) STORE(3, to[3], bytes);
     }
     BARRIER;
+    for (int m = 0; m < MT && !start; m++) amx_add(to[m], a->valid, b->valid, out[m], out_step);
 }
 
 #define CASE(PLANES, MT, NT) \

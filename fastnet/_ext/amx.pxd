@@ -7,7 +7,7 @@ cdef extern from "amx.h" nogil:
         AMX_TILE
     ctypedef struct Operand "amx_operand":
         const char *at[4]
-        Py_ssize_t step, plane
+        Py_ssize_t step, plane, valid
         const Py_ssize_t *offset
     ctypedef struct Ahead "amx_ahead":
         const char *at

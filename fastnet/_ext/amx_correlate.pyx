@@ -21,6 +21,7 @@ cdef enum:
     STRIP = 512 << 10       # bytes of a task's slots, in the second-level cache together with
     PANEL = 512 << 10       # bytes of packed weights
     LINES = 4               # output rows that a task should have before its channels are taken in several turns
+    CHAIN = 48              # steps of a turn, at most: the sum of several turns errs less than one long chain
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
     LEAST = 128             # pixels of a task, at least: the weights are read once for all of them
 
@@ -84,11 +85,12 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     # A tile of 8 rows costs 10 cycles, one of 16 costs 16.
     if 5 * s.columns * ceil_div(s.images, AMX_ROWS) < 4 * s.images * ceil_div(s.columns, AMX_ROWS):
         t.inner = ceil_div(s.images, ceil_div(s.images, AMX_ROWS))
-    t.turn = t.blocks
+    cdef Py_ssize_t lines = least(LINES if t.reach[0] else 2, s.rows)
+    t.turn = ceil_div(t.blocks, ceil_div(t.blocks * t.groups, CHAIN))
     while True:
         bytes_row = t.inner * t.wide * t.turn * planes * AMX_BYTES
         room = (STRIP // bytes_row - t.reach[0] - 1) // t.step[0] + 1
-        if t.turn == 1 or (room >= least(LINES, s.rows) and t.turn * t.groups * planes * 2 * AMX_TILE <= PANEL):
+        if t.turn == 1 or (room >= lines and t.turn * t.groups * planes * 2 * AMX_TILE <= PANEL):
             break
         t.turn = ceil_div(t.turn, 2)
     s.block_rows = most(1, least(s.rows, room))
@@ -193,7 +195,7 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     cdef Ahead ahead
     ahead.at = ahead.end = NULL
     ahead.lines = 0
-    if t.turn == t.blocks and block + 1 < s.blocks:
+    if block + 1 < s.blocks:
         first = (block + 1) // s.blocks_across * s.block_images * s.height
         last = least(first + s.block_images * s.height, s.images * s.height)
         if s.blocks_across > 1:
@@ -221,12 +223,13 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
             if valid == 2 * AMX_ROWS:
                 taken = most(1, PANEL // (many * t.groups * t.planes * 2 * AMX_TILE))
                 taken = least(taken, most(1, least(panel_to, o.filters // (2 * AMX_ROWS)) - panel))
-            b.offset, b.plane = offset + nt * steps, nt * AMX_TILE
+            b.offset, b.plane, b.valid = offset + nt * steps, nt * AMX_TILE, valid
             b.at[0] = <const char *>packed + (panel * 2 * steps + turn * t.groups * nt) * t.planes * AMX_TILE
             for i in range(2):
                 first = large if i else 0
                 last = tiles if i else large
                 if first < last:
+                    a.valid = size - i
                     amx_begin(nt, size - i, least(valid, AMX_ROWS), valid - AMX_ROWS, AMX_ROWS)
                     multiply(&a, &b, &ahead, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
                              start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)

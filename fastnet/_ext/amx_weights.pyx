@@ -220,6 +220,7 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
                  + ((g[1] * tall + g[2]) * row + (g[3] * wide + g[4]) * b.pairs) * AMX_BYTES)
     x.step, x.plane, x.offset = AMX_BYTES, plane, offset
     a.step, a.plane, a.offset = AMX_BYTES, AMX_TILE, offset + b.steps
+    a.valid, x.valid = least(w.filters, AMX_ROWS), 2 * AMX_ROWS
     amx_begin(2, least(w.filters, AMX_ROWS), AMX_ROWS, AMX_ROWS, b.length)
     for f in range(0, rows, 2):
         many = least(2, rows - f)
@@ -232,6 +233,7 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             amx_pair_product(w.planes, many, 2, &a, &x, b.steps, &ahead, not first, out)
     if tiles % 2:
         amx_begin(1, least(w.filters, AMX_ROWS), AMX_ROWS, AMX_ROWS, b.length)
+        x.valid = AMX_ROWS
         x.at[0] = <const char *>scratch + r.slots + at[tiles - 1]
         for f in range(0, rows, 4):
             many = least(4, rows - f)

@@ -19,7 +19,7 @@ from .packed import packed
 PLANES = {"highest": 3, "high": 2, "medium": 1}
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
-LINE = 256  # pixels of a line, at most
+LINE = 128  # pixels of a line, at most
 POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 NOTHING = np.iinfo(np.intp).min
 
@@ -113,9 +113,15 @@ def _pack(w: Array, lane: Array, planes: int) -> Array | None:
 
 def _in_lines(x: Array) -> Array:
     """Images whose pixels are independent of each other as one with long lines, of which tiles are cut with less waste."""
-    pixels = x.shape[0] * x.shape[1] * x.shape[2]
-    line = next((n for n in range(min(pixels, LINE), 15, -1) if pixels % n == 0), 0)
-    return x.reshape(1, pixels // line, line, x.shape[3]) if line else x
+    line = _line(x.shape[0] * x.shape[1] * x.shape[2])
+    return x.reshape(1, -1, line, x.shape[3]) if line else x
+
+
+@lru_cache(maxsize=1024)
+def _line(pixels: int) -> int:
+    """The divisor that falls into tiles of 16 with the least waste; 0 if there is none to speak of."""
+    found = [n for n in range(16, min(pixels, LINE) + 1) if pixels % n == 0]
+    return max(found, key=lambda n: (n / -(-n // 16), n), default=0)
 
 
 def linear(x: Array, w: Array, b: Array | None, y: Array) -> bool:
