@@ -49,14 +49,17 @@ AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *o
     for (int i = 0; i < PLANES; i++) _mm512_store_si512(out + i * plane, pairs[i]);
 }
 
+#define FETCHED 1024 /* numbers by which the source is fetched ahead of its use */
 /* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end. */
 AMX_INLINE __m512i amx_pixels(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
                               ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane, __m512i seen) {
-    const ptrdiff_t whole = channels / 32 * 32;
+    const ptrdiff_t whole = channels / 32 * 32, ahead = (FETCHED + whole) / (whole + 1) * step; /* numbers of a later pixel */
     const __mmask16 low = amx_lanes(whole, 0, channels), high = amx_lanes(whole + 16, 0, channels);
     for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
         char *to = out;
         for (ptrdiff_t c = 0; c < whole; c += 32, to += block) {
+            _mm_prefetch((const char *)(x + ahead + c), _MM_HINT_T0);
+            _mm_prefetch((const char *)(x + ahead + c + 16), _MM_HINT_T0);
             const __m512 one = _mm512_loadu_ps(x + c), two = _mm512_loadu_ps(x + c + 16);
             seen = amx_look(amx_look(seen, one), two);
             amx_split_row(PLANES, one, two, to, plane);
