@@ -85,7 +85,7 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     # A tile of 8 rows costs 10 cycles, one of 16 costs 16.
     if 5 * s.columns * ceil_div(s.images, AMX_ROWS) < 4 * s.images * ceil_div(s.columns, AMX_ROWS):
         t.inner = ceil_div(s.images, ceil_div(s.images, AMX_ROWS))
-    cdef Py_ssize_t lines = least(LINES if t.reach[0] else 2, s.rows)
+    cdef Py_ssize_t lines = least(LINES if t.reach[0] else 1 if s.columns > AMX_ROWS else 2, s.rows)
     t.turn = ceil_div(t.blocks, ceil_div(t.blocks * t.groups, CHAIN))
     while True:
         bytes_row = t.inner * t.wide * t.turn * planes * AMX_BYTES

@@ -19,7 +19,8 @@ from .packed import packed
 PLANES = {"highest": 3, "high": 2, "medium": 1}
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
-LINE = 128  # pixels of a line, at most
+LINE = 1 << 16  # numbers in a line of pixels
+CHAIN = 1 << 10  # channels of them that are taken in one turn
 POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 NOTHING = np.iinfo(np.intp).min
 
@@ -84,7 +85,10 @@ def correlate(
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
     if geometry[:3] == POINT[:3]:
-        x, out = _in_lines(x), _in_lines(out)
+        # Pixels that are independent of each other stand in long lines, of which tiles are cut with less waste.
+        line = _line(x.size // x.shape[3], max(16, LINE // min(x.shape[3], CHAIN)))
+        if line:
+            x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
@@ -111,16 +115,10 @@ def _pack(w: Array, lane: Array, planes: int) -> Array | None:
     return panels if amx_correlate.pack_weights(w, lane, panels, planes, config.get_num_threads()) else None
 
 
-def _in_lines(x: Array) -> Array:
-    """Images whose pixels are independent of each other as one with long lines, of which tiles are cut with less waste."""
-    line = _line(x.shape[0] * x.shape[1] * x.shape[2])
-    return x.reshape(1, -1, line, x.shape[3]) if line else x
-
-
 @lru_cache(maxsize=1024)
-def _line(pixels: int) -> int:
-    """The divisor that falls into tiles of 16 with the least waste; 0 if there is none to speak of."""
-    found = [n for n in range(16, min(pixels, LINE) + 1) if pixels % n == 0]
+def _line(pixels: int, most: int) -> int:
+    """The divisor, at most that large, that falls into tiles of 16 with the least waste; 0 if there is none to speak of."""
+    found = [n for n in range(16, min(pixels, most, 128) + 1) if pixels % n == 0]
     return max(found, key=lambda n: (n / -(-n // 16), n), default=0)
 
 
