@@ -1,133 +1,303 @@
 """Depthwise convolution: one filter per channel, where the matrix product degenerates to a product of vectors.
 
-y[n, i, j, c] = b[c] + sum over taps t = (u, v) of x[n, i*SH + u*DH - PH, j*SW + v*DW - PW, c] * w[t, c].  Vectors run over the
-channels; an output row stays in the first-level cache while the taps go by: 2 loads and 1 store per multiply-add.
+y[n, i, j, c] = b[c] + sum over taps (u, v) of x[n, i*SH + u*DH - PH, j*SW + v*DW - PW, c] * w[c, u, v].  3 x 3 taps do nine
+multiply-adds for each number that is read and each that is written: memory is the limit. Rows of the output follow each other
+and share the rows of the source in the second-level cache, so that each is read from memory once.
+
+`gather` makes outputs of a window that moves over the source; `scatter`, its transpose, of the stamps that reach them.
 `geometry` is (KH, KW, SH, SW, PH, PW, DH, DW).
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnet._ext.memory import Block
 
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport WORTH
 
+cdef extern from "depthwise.h" nogil:
+    const int DEPTHWISE_OUTPUTS, DEPTHWISE_TAPS
+    ctypedef struct DepthwiseTaps:
+        const void *at
+        const void *tap
+        Py_ssize_t taps, inside, ahead
+    ctypedef struct DepthwiseOutputs:
+        Py_ssize_t channel, end, between, step, out_step, out_ahead
+        const void *start
+        bint zeros
+    ctypedef struct DepthwiseGradient:
+        Py_ssize_t channels, pixels, between
+        const void *at[3]
+        bint inside[3]
+        Py_ssize_t ahead[3]
+        Py_ssize_t dy_ahead, column, width, dilation, stride
+        const void *dy
+        void *sums[3]
+        Py_ssize_t sums_step
+    ctypedef struct DepthwiseTiles:
+        Py_ssize_t lanes
+        void (*outputs)(const DepthwiseOutputs *o, int outputs, const DepthwiseTaps *each, Py_ssize_t entries,
+                        Py_ssize_t shift, void *out) noexcept nogil
+        void (*gradient)(const DepthwiseGradient *g, int rows, int taps) noexcept nogil
+    const DepthwiseTiles depthwise_tiles_float[]
+    const DepthwiseTiles depthwise_tiles_double[]
 
-cdef inline Py_ssize_t first_output(Py_ssize_t tap, Py_ssize_t pad, Py_ssize_t stride) noexcept nogil:
-    """The first output whose source, output * stride + tap - pad, is not before the image."""
-    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
+cdef enum:
+    CHANNELS = 512      # of a task of the weight gradient, at least: less of a pixel is not read at memory's full speed
+    TASKS = 16          # wanted of a weight gradient, where its shape allows
+    ROWS = 4            # of dy, in a task of it, at least
+    SMALL = 9           # taps of a window whose product is bound by memory
+    NEAR = 1 << 20      # bytes of source and target that are in the second-level cache anyway
+
+ctypedef struct Geometry:
+    Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
 
 
-cdef inline Py_ssize_t end_output(Py_ssize_t tap, Py_ssize_t pad, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t outputs) noexcept nogil:
-    """One past the last output whose source lies in the image."""
-    cdef Py_ssize_t end = (size - 1 + pad - tap) // stride + 1 if size - 1 + pad >= tap else 0
-    return end if end < outputs else outputs
+# The source (height, width) and the target (rows, columns) of a product over `channels`, and how the window moves.
+ctypedef struct Shape:
+    Geometry g
+    Py_ssize_t height, width, rows, columns, channels
+    bint scattered, far         # far: what the next row needs is worth asking for
 
 
-def forward(const real[:, :, :, ::1] x, const real[:, ::1] w, const real[::1] bias, real[:, :, :, ::1] y,
+# The taps that reach a row of outputs, as tiles want them away from the edges; `column` is that of the first output's source.
+ctypedef struct Row:
+    Py_ssize_t entries
+    Py_ssize_t lowest, highest      # column of a source of the first output
+    DepthwiseTaps *taps
+    DepthwiseTaps *edge             # room for a tile at an edge
+    Py_ssize_t *column
+
+
+cdef inline const DepthwiseTiles *tiles_for(const real *example, Py_ssize_t channels) noexcept nogil:
+    """The tiles of the longest vector that the channels fill."""
+    cdef const DepthwiseTiles *tiles
+    if real is float:
+        tiles = &depthwise_tiles_float[0]
+    else:
+        tiles = &depthwise_tiles_double[0]
+    while tiles.lanes > channels:
+        tiles += 1
+    return tiles
+
+
+cdef Shape shape_of(const real[:, :, :, ::1] x, const real[:, :, :, ::1] y, const Py_ssize_t[::1] geometry,
+                    bint scattered) noexcept:
+    cdef Shape s
+    s.g = (<const Geometry *>&geometry[0])[0]
+    s.height, s.width, s.rows, s.columns, s.channels = x.shape[1], x.shape[2], y.shape[1], y.shape[2], x.shape[3]
+    s.scattered = scattered
+    s.far = (x.size + y.size) * sizeof(real) > NEAR
+    return s
+
+
+def gather(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
+           const Py_ssize_t[::1] geometry, int threads):
+    """y (N, OH, OW, C) from x (N, H, W, C), w (C, 1, KH, KW) and bias (C) or an empty one; beyond the edges x is zero."""
+    outputs(x, w, bias, y, geometry, False, threads)
+
+
+def scatter(const real[:, :, :, ::1] dy, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] dx,
             const Py_ssize_t[::1] geometry, int threads):
-    """y from x (N, H, W, C), w (taps, C) and bias (C) or an empty one."""
-    cdef Py_ssize_t rows = y.shape[1], task
+    """dx (N, H, W, C) from dy (N, OH, OW, C): the transpose of `gather`, plus a bias."""
+    outputs(dy, w, bias, dx, geometry, True, threads)
+
+
+cdef void outputs(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
+                  const Py_ssize_t[::1] geometry, bint scattered, int threads):
+    cdef Shape s = shape_of(x, y, geometry, scattered)
+    cdef Py_ssize_t taps = s.g.KH * s.g.KW, task, tasks = y.shape[0] * s.rows
+    cdef Py_ssize_t room = taps * (2 * sizeof(DepthwiseTaps) + sizeof(Py_ssize_t)) + 64     # no cache line of two threads
+    if tasks * s.columns == 0:
+        return
+    cdef unsigned char[::1] block = Block(taps * s.channels * sizeof(real))
+    cdef unsigned char[::1] scratch = Block(room * threads)
+    cdef real *weights = <real *>&block[0]
+    turn(w, weights, scattered)
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef const real *start = &bias[0] if bias.shape[0] else NULL
+    cdef real *target = &y[0, 0, 0, 0]
     cdef unsigned mode
-    for task in prange(x.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
-                       use_threads_if=x.shape[0] * rows * y.shape[2] * x.shape[3] > WORTH):
-        mode = flush(&w[0, 0])
-        forward_row(x, w, bias, y, &geometry[0], task // rows, task % rows)
+    for task in prange(tasks, nogil=True, num_threads=threads, schedule="static",
+                       use_threads_if=tasks * s.columns * s.channels > WORTH):
+        mode = flush(weights)
+        output_row(source + task // s.rows * s.height * s.width * s.channels, &s, weights, start, task % s.rows,
+                   target + task * s.columns * s.channels, &scratch[0] + room * threadid())
         restore(mode)
 
 
-cdef void forward_row(const real[:, :, :, ::1] x, const real[:, ::1] w, const real[::1] bias, real[:, :, :, ::1] y,
-                      const Py_ssize_t *g, Py_ssize_t n, Py_ssize_t i) noexcept nogil:
-    cdef Py_ssize_t channels = x.shape[3], u, v, j, c, row
-    cdef real *out = &y[n, i, 0, 0]
-    cdef const real *source
-    cdef const real *tap
-    for j in range(y.shape[2]):
-        for c in range(channels):
-            out[j * channels + c] = bias[c] if bias.shape[0] else 0
-    for u in range(g[0]):
-        row = i * g[2] + u * g[6] - g[4]
-        if row < 0 or row >= x.shape[1]:
-            continue
-        for v in range(g[1]):
-            tap = &w[u * g[1] + v, 0]
-            for j in range(first_output(v * g[7], g[5], g[3]), end_output(v * g[7], g[5], g[3], x.shape[2], y.shape[2])):
-                source = &x[n, row, j * g[3] + v * g[7] - g[5], 0]
-                out = &y[n, i, j, 0]
-                for c in range(channels):
-                    out[c] += source[c] * tap[c]
+cdef void turn(const real[:, :, :, :] w, real *out, bint backwards) noexcept nogil:
+    """Weights (C, 1, KH, KW) as rows of channels, (KH, KW, C); backwards for stamps, whose first tap reaches the last source."""
+    cdef Py_ssize_t u, v, c
+    for u in range(w.shape[2]):
+        for v in range(w.shape[3]):
+            for c in range(w.shape[0]):
+                out[c] = w[c, 0, w.shape[2] - 1 - u if backwards else u, w.shape[3] - 1 - v if backwards else v]
+            out += w.shape[0]
 
 
-def input_gradient(const real[:, :, :, ::1] dy, const real[:, ::1] w, real[:, :, :, ::1] dx, const Py_ssize_t[::1] geometry,
-                   int threads):
-    """dx (N, H, W, C) from dy (N, OH, OW, C): each row of dx gathers the rows of dy that it reached."""
-    cdef Py_ssize_t rows = dx.shape[1], task
-    cdef unsigned mode
-    for task in prange(dx.shape[0] * rows, nogil=True, num_threads=threads, schedule="static",
-                       use_threads_if=dx.shape[0] * rows * dx.shape[2] * dx.shape[3] > WORTH):
-        mode = flush(&w[0, 0])
-        input_gradient_row(dy, w, dx, &geometry[0], task // rows, task % rows)
-        restore(mode)
-
-
-cdef void input_gradient_row(const real[:, :, :, ::1] dy, const real[:, ::1] w, real[:, :, :, ::1] dx, const Py_ssize_t *g,
-                             Py_ssize_t n, Py_ssize_t i) noexcept nogil:
-    cdef Py_ssize_t channels = dx.shape[3], u, v, j, c, row
-    cdef real *out = &dx[n, i, 0, 0]
-    cdef const real *source
-    cdef const real *tap
-    memset(out, 0, dx.shape[2] * channels * sizeof(real))
-    for u in range(g[0]):
-        row = i + g[4] - u * g[6]
-        if row < 0 or row % g[2] or row // g[2] >= dy.shape[1]:
-            continue
-        for v in range(g[1]):
-            tap = &w[u * g[1] + v, 0]
-            for j in range(first_output(v * g[7], g[5], g[3]), end_output(v * g[7], g[5], g[3], dx.shape[2], dy.shape[2])):
-                source = &dy[n, row // g[2], j, 0]
-                out = &dx[n, i, j * g[3] + v * g[7] - g[5], 0]
-                for c in range(channels):
-                    out[c] += source[c] * tap[c]
-
-
-def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, real[:, ::1] dw, const Py_ssize_t[::1] geometry,
-                    int threads):
-    """dw (taps, C): one partial per run of images, added in order."""
-    cdef Py_ssize_t images = x.shape[0], size = dw.shape[0] * dw.shape[1], part, k
-    cdef Py_ssize_t parts = images if images < 32 else 32
-    cdef unsigned char[::1] block = Block((parts + 1) * size * sizeof(real))
-    cdef real *partials = <real *>&block[0]
-    cdef unsigned mode
-    memset(&dw[0, 0], 0, size * sizeof(real))
-    for part in prange(parts, nogil=True, num_threads=threads, schedule="static",
-                       use_threads_if=images * dy.shape[1] * dy.shape[2] * dy.shape[3] > WORTH):
-        mode = flush(partials)
-        gradient_part(x, dy, partials + part * size, &geometry[0], part * images // parts, (part + 1) * images // parts)
-        restore(mode)
-    for part in range(parts):
-        for k in range(size):
-            (&dw[0, 0])[k] += partials[part * size + k]
-
-
-cdef void gradient_part(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, real *dw, const Py_ssize_t *g,
-                        Py_ssize_t image_from, Py_ssize_t image_to) noexcept nogil:
-    cdef Py_ssize_t channels = x.shape[3], n, i, u, v, j, c, row
-    cdef const real *source
-    cdef const real *gradient
-    cdef real *tap
-    memset(dw, 0, g[0] * g[1] * channels * sizeof(real))
-    for n in range(image_from, image_to):
-        for i in range(dy.shape[1]):
-            for u in range(g[0]):
-                row = i * g[2] + u * g[6] - g[4]
-                if row < 0 or row >= x.shape[1]:
+cdef void output_row(const real *x, const Shape *s, const real *weights, const real *bias, Py_ssize_t i, real *y,
+                     unsigned char *scratch) noexcept nogil:
+    """Row i of the outputs of an image x. The taps are the same for all its pixels or, scattered, for every SW-th."""
+    cdef Py_ssize_t phase, phases = s.g.SW if s.scattered else 1, step = 1 if s.scattered else s.g.SW, u, v, row, column, many
+    cdef Py_ssize_t together = 3 if s.g.DW == 1 and (s.g.SW == 1 or s.g.SW == 2 and not s.scattered) else 1
+    cdef bint inside
+    cdef Row r
+    cdef DepthwiseTaps *e
+    r.taps = <DepthwiseTaps *>scratch
+    r.edge = r.taps + s.g.KH * s.g.KW
+    r.column = <Py_ssize_t *>(r.edge + s.g.KH * s.g.KW)
+    for phase in range(least(phases, s.columns)):
+        r.entries, r.lowest, r.highest = 0, s.width, 0
+        for u in range(s.g.KH):
+            row = i * s.g.SH + u * s.g.DH - s.g.PH
+            if s.scattered:
+                row = i + s.g.PH - (s.g.KH - 1 - u) * s.g.DH
+                if row % s.g.SH:
                     continue
-                for v in range(g[1]):
-                    tap = dw + (u * g[1] + v) * channels
-                    for j in range(first_output(v * g[7], g[5], g[3]), end_output(v * g[7], g[5], g[3], x.shape[2], dy.shape[2])):
-                        source = &x[n, row, j * g[3] + v * g[7] - g[5], 0]
-                        gradient = &dy[n, i, j, 0]
-                        for c in range(channels):
-                            tap[c] += source[c] * gradient[c]
+                row = row // s.g.SH
+            inside = 0 <= row < s.height
+            if s.scattered and not inside:
+                continue
+            v = 0
+            while v < s.g.KW:
+                many = together if v + together <= s.g.KW else 1
+                column = v * s.g.DW - s.g.PW
+                if s.scattered:
+                    column = phase + s.g.PW - (s.g.KW - 1 - v) * s.g.DW
+                    if column % s.g.SW:
+                        v += 1
+                        continue
+                    column = column // s.g.SW
+                e = r.taps + r.entries
+                e.taps, e.inside = many, -1 if inside else 0
+                e.at = x + (row * s.width + column) * s.channels
+                e.tap = weights + (u * s.g.KW + v) * s.channels
+                e.ahead = 0         # the last rows and columns of a window are those that it has not seen before
+                if s.far and u >= s.g.KH - s.g.SH and v + many > s.g.KW - s.g.SW:
+                    e.ahead = (1 if s.scattered else s.g.SH) * s.width * s.channels
+                r.column[r.entries] = column
+                r.lowest, r.highest = least(r.lowest, column), most(r.highest, column + many - 1)
+                r.entries += 1
+                v += many
+        output_tiles(s, &r, step, bias, phases, y + phase * s.channels, (s.columns - phase + phases - 1) // phases)
+
+
+cdef void output_tiles(const Shape *s, const Row *r, Py_ssize_t step, const real *bias, Py_ssize_t by, real *y,
+                       Py_ssize_t outputs) noexcept nogil:
+    """`outputs` neighbours whose sources are `step` pixels apart, put `by` pixels apart."""
+    cdef const DepthwiseTiles *tiles = tiles_for(y, s.channels)
+    cdef DepthwiseOutputs o = [0, s.channels, s.channels, step * s.channels, by * s.channels,
+                               s.columns * s.channels if s.far else 0, bias, not s.scattered]
+    cdef Py_ssize_t count = ceil_div(outputs, DEPTHWISE_OUTPUTS), tile, j, n, entries
+    # Large windows are bound by the second-level cache: two vectors of channels at a time leave what neighbouring tiles
+    # share in the first-level cache. Small ones are bound by memory, which is read best pixel by pixel.
+    cdef Py_ssize_t block = s.channels if s.g.KH * s.g.KW <= SMALL else 2 * tiles.lanes
+    while o.channel < s.channels:
+        o.end = least(o.channel + block, s.channels)
+        for tile in range(count):           # as equal as can be
+            j = tile * outputs // count
+            n = (tile + 1) * outputs // count - j
+            if r.lowest + j * step >= 0 and r.highest + (j + n - 1) * step < s.width:
+                tiles.outputs(&o, n, r.taps, r.entries, j * step * s.channels, y + j * by * s.channels)
+            else:
+                entries = cut_off(s, r, j * step, n, step)
+                tiles.outputs(&o, n, r.edge, entries, j * step * s.channels, y + j * by * s.channels)
+        o.channel = o.end
+
+
+cdef Py_ssize_t cut_off(const Shape *s, const Row *r, Py_ssize_t shift, Py_ssize_t outputs, Py_ssize_t step) noexcept nogil:
+    """The entries for a tile at an edge: what lies outside is marked, or left out where it is not to be multiplied."""
+    cdef Py_ssize_t entries = 0, k, i, first, end
+    cdef DepthwiseTaps *e
+    for k in range(r.entries):
+        e = r.edge + entries
+        e[0] = r.taps[k]
+        first = r.column[k] + shift
+        if e.taps == 3:
+            first, end = most(0, -first), least((outputs - 1) * step + 3, s.width - first)
+            e.inside &= (1 << end) - (1 << first) if first < end else 0
+        else:
+            e.inside &= (1 << outputs) - 1
+            for i in range(outputs):
+                if not 0 <= first + i * step < s.width:
+                    e.inside &= ~(<Py_ssize_t>1 << i)
+        entries += e.inside != 0 or not s.scattered
+    return entries
+
+
+def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, real[:, :, :, ::1] dw,
+                    const Py_ssize_t[::1] geometry, int threads):
+    """dw (C, 1, KH, KW) from x (N, H, W, C) and dy (N, OH, OW, C); beyond the edges x is zero.
+
+    A task takes some rows of dy and some channels and keeps the sums of its rows; these are added in order at the end.
+    """
+    cdef Shape s = shape_of(x, dy, geometry, False)
+    cdef Py_ssize_t rows = x.shape[0] * s.rows, taps = s.g.KH * s.g.KW, lanes = tiles_for(&dw[0, 0, 0, 0], s.channels).lanes
+    cdef Py_ssize_t vectors = ceil_div(s.channels, lanes), chunks, parts, task, size = taps * vectors * lanes
+    if rows * s.columns == 0:
+        memset(&dw[0, 0, 0, 0], 0, dw.size * sizeof(real))
+        return
+    chunks = most(1, least(TASKS, s.channels // CHANNELS))
+    parts = most(1, least(ceil_div(TASKS, chunks), rows // ROWS))
+    cdef unsigned char[::1] block = Block(parts * size * sizeof(real))
+    cdef real *sums = <real *>&block[0]
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef const real *gradient = &dy[0, 0, 0, 0]
+    cdef unsigned mode
+    for task in prange(parts * chunks, nogil=True, num_threads=threads, schedule="dynamic",
+                       use_threads_if=rows * s.columns * s.channels > WORTH):
+        mode = flush(sums)
+        gradient_part(source, gradient, &s, task // chunks * rows // parts, (task // chunks + 1) * rows // parts,
+                      task % chunks * vectors // chunks, (task % chunks + 1) * vectors // chunks, sums + task // chunks * size)
+        restore(mode)
+    add_parts(sums, parts, size, vectors, lanes, s.channels, taps, &dw[0, 0, 0, 0])
+
+
+cdef void gradient_part(const real *x, const real *dy, const Shape *s, Py_ssize_t row_from, Py_ssize_t row_to,
+                        Py_ssize_t vector_from, Py_ssize_t vector_to, real *sums) noexcept nogil:
+    """The sums of some rows of dy, counted over all images, and some vectors of channels."""
+    cdef const DepthwiseTiles *tiles = tiles_for(x, s.channels)
+    cdef Py_ssize_t vectors = ceil_div(s.channels, tiles.lanes), first = vector_from * tiles.lanes, lane, t, line, image, row
+    cdef Py_ssize_t u, v, r, rows, taps, deep = ceil_div(s.g.KH, DEPTHWISE_TAPS), wide = ceil_div(s.g.KW, DEPTHWISE_TAPS), k, l
+    cdef DepthwiseGradient g
+    lane = first
+    first = least(first, s.channels - tiles.lanes)
+    g.channels = least(vector_to * tiles.lanes, s.channels) - first
+    g.pixels, g.between, g.sums_step = s.columns, s.channels, vectors * tiles.lanes
+    g.width, g.dilation, g.stride = s.width, s.g.DW, s.g.SW
+    g.dy_ahead = s.columns * s.channels if s.far else 0
+    for t in range(s.g.KH * s.g.KW):
+        memset(sums + t * g.sums_step + lane, 0, (vector_to - vector_from) * tiles.lanes * sizeof(real))
+    for line in range(row_from, row_to):
+        image, row = line // s.rows, line % s.rows * s.g.SH - s.g.PH
+        g.dy = dy + line * s.columns * s.channels + first
+        for k in range(deep):           # rows of taps and taps of a row, up to three of each, as equal as can be
+            u = k * s.g.KH // deep
+            rows = (k + 1) * s.g.KH // deep - u
+            for l in range(wide):
+                v = l * s.g.KW // wide
+                taps = (l + 1) * s.g.KW // wide - v
+                g.column = v * s.g.DW - s.g.PW
+                for r in range(rows):
+                    g.sums[r] = sums + ((u + r) * s.g.KW + v) * g.sums_step + lane
+                    g.inside[r] = 0 <= row + (u + r) * s.g.DH < s.height
+                    g.at[r] = x + ((image * s.height + row + (u + r) * s.g.DH) * s.width + g.column) * s.channels + first
+                    g.ahead[r] = s.g.SH * s.width * s.channels if s.far else 0
+                tiles.gradient(&g, rows, taps)
+
+
+cdef void add_parts(real *sums, Py_ssize_t parts, Py_ssize_t size, Py_ssize_t vectors, Py_ssize_t lanes, Py_ssize_t channels,
+                    Py_ssize_t taps, real *dw) noexcept nogil:
+    """dw (C, taps): the parts added in order, on the way from (taps, vectors, lanes) whose last vector overlaps."""
+    cdef Py_ssize_t c, t, p, k, lane
+    for p in range(1, parts):
+        for k in range(size):
+            sums[k] += sums[p * size + k]
+    for c in range(channels):
+        lane = c if c < (vectors - 1) * lanes else c + vectors * lanes - channels
+        for t in range(taps):
+            dw[c * taps + t] = sums[t * vectors * lanes + lane]

@@ -12,23 +12,20 @@
 #ifndef FASTNET_TILE_H
 #define FASTNET_TILE_H
 
-#include <stddef.h>
+#include "vector.h"
 
 /* The block sizes, in one table. Registers: 32 of 64 bytes, 16 of 32, 16 of 16 (and no fused multiply-add there). */
 #if defined(__AVX512F__)
-#define TILE_BYTES 64
 #define TILE_VECS 3                                 /* vectors of output channels in the widest tile */
 #define TILE_PIXELS 8                                       /* pixels of a tile whose pixels lie anywhere */
 static const int tile_run[TILE_VECS + 1] = {0, 14, 14, 9};  /* most pixels of a run, at 1, 2, 3 vectors */
 static const int tile_rows[TILE_VECS + 1] = {0, 16, 12, 9}; /* weight gradient: most rows at 1, 2, 3 vectors */
 #elif defined(__AVX2__)
-#define TILE_BYTES 32
 #define TILE_VECS 2
 #define TILE_PIXELS 6
 static const int tile_run[TILE_VECS + 1] = {0, 12, 6};
 static const int tile_rows[TILE_VECS + 1] = {0, 12, 6};
 #else
-#define TILE_BYTES 16
 #define TILE_VECS 2
 #define TILE_PIXELS 4
 static const int tile_run[TILE_VECS + 1] = {0, 8, 4};
@@ -36,18 +33,6 @@ static const int tile_rows[TILE_VECS + 1] = {0, 8, 4};
 #endif
 #define TILE_MOST_ROWS 16
 #define TILE_MOST_RUN 14
-
-#if defined(__GNUC__)
-#define TILE_INLINE static inline __attribute__((always_inline))
-#define TILE_UNROLL _Pragma("GCC unroll 16")
-#define TILE_PREFETCH(place) __builtin_prefetch(place, 1)
-#define TILE_OPAQUE(name) __asm__ volatile("" : "+r"(name))
-#else
-#define TILE_INLINE static inline
-#define TILE_UNROLL
-#define TILE_PREFETCH(place)
-#define TILE_OPAQUE(name)
-#endif
 
 #define REAL float
 #define NAME(x) x##_float

@@ -5,6 +5,8 @@ with the taps of each phase of the stride; `weight_gradient` multiplies the pixe
 convolution is a convolution's gradient and the other way round. Here each finds its kernel.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from .. import config, memory
@@ -16,11 +18,16 @@ from . import checks, split, winograd
 from .geometry import Geometry, indices, plans
 
 
+def _vector(b: Array | None, x: Array) -> Array:
+    """The bias as the kernels want it: empty if there is none."""
+    return np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+
+
 def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> None:
     """out (N, H, W, F) = x (N, H, W, C) times w: gathered: w (F, C/groups, KH, KW); scattered: w (C, F/groups, KH, KW)."""
     threads, groups = config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
-    bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+    bias = _vector(b, x)
     width = kernels.vector_width(x.itemsize)
     phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
     if sum(p.rows.outputs * p.columns.outputs for p in phases) < out.shape[1] * out.shape[2]:
@@ -74,33 +81,22 @@ def _is_depthwise(geometry: Geometry, channels: int, filters: int) -> bool:
     return geometry.groups == channels == filters > 1
 
 
-def _depthwise(w: Array, geometry: Geometry) -> tuple[Array, Array]:
-    """The weights (taps, C) and the numbers of the geometry that the depthwise kernels want."""
-    return np.ascontiguousarray(w.reshape(w.shape[0], -1).T), indices(
-        *geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation
-    )
+@lru_cache(maxsize=1024)
+def _numbers(geometry: Geometry) -> Array:
+    """The geometry as the depthwise kernels want it."""
+    return indices(*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
 
 
 def gather(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
-    # The depthwise kernel leaves padding out; a weight that is not finite makes NaN of its zeros.
-    if _is_depthwise(geometry, x.shape[3], out.shape[3]) and checks.finite(w):
-        taps, numbers = _depthwise(w, geometry)
-        depthwise.forward(
-            x,
-            taps,
-            np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b),
-            out,
-            numbers,
-            config.get_num_threads(),
-        )
+    if _is_depthwise(geometry, x.shape[3], out.shape[3]):
+        depthwise.gather(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     else:
         correlate(x, w, b, out, geometry, scatter=False)
 
 
 def scatter(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
-    if _is_depthwise(geometry, x.shape[3], out.shape[3]) and b is None:
-        taps, numbers = _depthwise(w, geometry)
-        depthwise.input_gradient(x, taps, out, numbers, config.get_num_threads())
+    if _is_depthwise(geometry, x.shape[3], out.shape[3]):
+        depthwise.scatter(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
         correlate(x, w, b, out, geometry, scatter=True)
     else:
@@ -131,15 +127,8 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
-    if _is_depthwise(geometry, x.shape[3], dy.shape[3]):
-        taps = np.empty((geometry.kernel[0] * geometry.kernel[1], x.shape[3]), x.dtype)
-        _, numbers = _depthwise(taps.T, geometry)
-        depthwise.weight_gradient(x, dy, taps, numbers, config.get_num_threads())
-        # The kernel leaves padding out, whose zeros make NaN of an infinite dy: it shows in another tap, or all lie outside.
-        outside = any(
-            p > d * (k - 1) or n < d
-            for k, p, d, n in zip(geometry.kernel, geometry.padding, geometry.dilation, x.shape[1:3])
-        )
-        if not outside and checks.finite(taps):
-            return np.ascontiguousarray(taps.T).reshape(-1, 1, *geometry.kernel)
-    return weights(x, dy, geometry)
+    if not _is_depthwise(geometry, x.shape[3], dy.shape[3]):
+        return weights(x, dy, geometry)
+    dw = memory.empty((x.shape[3], 1, *geometry.kernel), x.dtype)
+    depthwise.weight_gradient(x, dy, dw, _numbers(geometry), config.get_num_threads())
+    return dw
