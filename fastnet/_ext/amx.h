@@ -96,14 +96,14 @@ AMX_INLINE void amx_add(const float *sums, ptrdiff_t rows, ptrdiff_t columns, fl
     if (PLANES > 1) { LOAD(4, a##m + a->plane, a->step); MULTIPLY(m, 4, 5); } \
     if (PLANES > 2) { MULTIPLY(m, 4, 6); LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); }
 AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
-                          ptrdiff_t steps, amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
+                          ptrdiff_t steps, const float *start, float *const *out, ptrdiff_t out_step) {
     const float zeros[32] = {0};
     const float *const from = start ? start : zeros;
     float part[4][AMX_ROWS][32] __attribute__((aligned(64))), *to[4];
     for (int m = 0; m < MT; m++) {
         to[m] = start ? out[m] : part[m][0];
         for (int r = 0; r < AMX_ROWS; r++) /* written when the sums are done */
-            for (int n = 0; n < NT; n++) _m_prefetchw(out[m] + r * out_step + 16 * n);
+            for (int n = 0; n < NT; n++) _mm_prefetch(out[m] + r * out_step + 16 * n, _MM_HINT_T0);
     }
     const ptrdiff_t bytes = (start ? out_step : 32) * (ptrdiff_t)sizeof(float);
     BARRIER;
@@ -116,11 +116,7 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
         if (MT > 2) LOAD(2, from, 0);
         if (MT > 3) LOAD(3, from, 0);
     }
-    const char *next = ahead ? ahead->at : NULL;
-    const ptrdiff_t lines = ahead && next < ahead->end ? ahead->lines : 0;
-    if (lines) ahead->at += steps * lines * 64;
     for (ptrdiff_t s = 0; s < steps; s++) {
-        for (ptrdiff_t i = 0; i < lines; i++, next += 64) _mm_prefetch(next, _MM_HINT_T1);
         const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];
         const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0;
         const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0;
@@ -161,9 +157,9 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
 }
 
 #define CASE(PLANES, MT, NT) \
-    case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, ahead, start, out, out_step); break;
+    case (PLANES * 4 + MT) * 2 + NT: amx_steps(PLANES, MT, NT, a, b, steps, start, out, out_step); break;
 static inline void amx_product(int planes, int rows, int columns, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
-                               amx_ahead *ahead, const float *start, float *const *out, ptrdiff_t out_step) {
+                               const float *start, float *const *out, ptrdiff_t out_step) {
     switch ((planes * 4 + rows) * 2 + columns) {
     CASE(3, 1, 2) CASE(3, 2, 2) CASE(3, 1, 1) CASE(3, 2, 1) CASE(3, 3, 1) CASE(3, 4, 1)
     CASE(2, 1, 2) CASE(2, 2, 2) CASE(2, 1, 1) CASE(2, 2, 1) CASE(2, 3, 1) CASE(2, 4, 1)

@@ -15,7 +15,7 @@ cdef extern from "amx.h" nogil:
         Py_ssize_t lines
     void amx_begin(int columns, int rows, int first, int second, int pairs) noexcept
     void amx_end() noexcept
-    void amx_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps, Ahead *ahead,
+    void amx_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps,
                      const float *start,
                      float **out, Py_ssize_t out_step) noexcept
 

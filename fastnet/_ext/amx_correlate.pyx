@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Ahead, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
 )
 from fastnet._ext.strip cimport Strip, ceil_div, least, most, open_strip, strip_of
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -191,20 +191,6 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
                 else:
                     at[tile] = (i * t.step[0] * t.row + n * t.step[1] * t.column + first) * AMX_BYTES
                     to[tile] = (((image + first) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + n * o.by[1]) * o.depth
-    # While one block is multiplied, the source of the next is fetched: as much at every step as makes it whole in time.
-    cdef Ahead ahead
-    ahead.at = ahead.end = NULL
-    ahead.lines = 0
-    if block + 1 < s.blocks:
-        first = (block + 1) // s.blocks_across * s.block_images * s.height
-        last = least(first + s.block_images * s.height, s.images * s.height)
-        if s.blocks_across > 1:
-            n = (block + 1) % s.blocks_across * s.block_rows * s.step[0] - s.lead[0]
-            last = most(first, least(first + s.height, first + n + s.block_rows * s.step[0] + t.reach[0]))
-            first = most(first, least(last, first + n + (t.reach[0] if (block + 1) % s.blocks_across else 0)))
-        ahead.at = <const char *>(x + first * s.width * s.depth)
-        ahead.end = <const char *>(x + last * s.width * s.depth)
-        ahead.lines = ceil_div(ahead.end - ahead.at, AMX_BYTES * most(1, steps * (tiles * (panel_to - panel_from) // 2)))
     cdef Operand a, b
     a.step, a.plane, a.offset = AMX_BYTES * (t.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
     b.step = AMX_BYTES
@@ -231,7 +217,7 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
                 if first < last:
                     a.valid = size - i
                     amx_begin(nt, size - i, least(valid, AMX_ROWS), valid - AMX_ROWS, AMX_ROWS)
-                    multiply(&a, &b, &ahead, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
+                    multiply(&a, &b, slots, at + first, to + first, last - first, t.planes, nt, taken, steps, many * t.groups,
                              start + panel * 2 * AMX_ROWS if turn == 0 else NULL, out + o.filter + panel * 2 * AMX_ROWS, out_step)
             panel += taken
         turn += many
@@ -239,24 +225,27 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     return True
 
 
-cdef inline void multiply(Operand *a, Operand *b, Ahead *ahead, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
+cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
                           int planes, int columns, Py_ssize_t panels, Py_ssize_t depth, Py_ssize_t steps, const float *start,
                           float *out, Py_ssize_t out_step) noexcept nogil:
     """Tiles of pixels, four sums at a time, times some panels, of `depth` steps in all: pixels outside, so that whole rows of
     the output are written together."""
     cdef float *target[4]
     cdef const char *weights = b.at[0]
+    cdef const float *first = NULL
     cdef Py_ssize_t m, many, tile = 0, panel
     while tile < tiles:
         many = least(4 // columns, tiles - tile)
         for m in range(many):
             a.at[m] = slots + at[tile + m]
         for panel in range(panels):
+            if start != NULL:
+                first = start + panel * 2 * AMX_ROWS
             b.at[0] = weights + panel * 2 * depth * planes * AMX_TILE
             b.at[1] = b.at[0] + AMX_TILE
             for m in range(many):
                 target[m] = out + to[tile + m] + panel * 2 * AMX_ROWS
-            amx_product(planes, many, columns, a, b, steps, ahead, NULL if start == NULL else start + panel * 2 * AMX_ROWS, target, out_step)
+            amx_product(planes, many, columns, a, b, steps, first, target, out_step)
         tile += many
     b.at[0] = weights
 
