@@ -17,6 +17,12 @@ from .geometry import Axis, Geometry, indices, plans
 from .packed import packed
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
+WORTH = {
+    3: 5000,
+    2: 1700,
+    1: 1000,
+}  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
+WORTH_GRADIENT = {3: 1000, 2: 1000, 1: 500}  # the same for the gradient of the weights
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
 LINE = 1 << 16  # numbers in a line of pixels
@@ -82,6 +88,9 @@ def correlate(
     """`products.correlate`, if this machine and these numbers allow it; `keep` the packed weights if they come again."""
     if amx_correlate is None or x.dtype != np.float32:
         return False
+    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
+    if w.size // groups < WORTH[planes]:
+        return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
     if geometry[:3] == POINT[:3]:
@@ -89,7 +98,6 @@ def correlate(
         line = _line(x.size // x.shape[3], max(16, LINE // min(x.shape[3], CHAIN)))
         if line:
             x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
-    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     if scatter:
@@ -138,12 +146,14 @@ def weights(x: Array, dy: Array, geometry: Geometry, dw: Array) -> bool:
     """`products.weights`, if this machine and these numbers allow it."""
     if amx_weights is None or x.dtype != np.float32:
         return False
-    point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), geometry.groups)
-    if point and geometry.groups == 1 and dw.strides[0] < dw.strides[1]:
+    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
+    if dw.size // groups < WORTH_GRADIENT[planes]:
+        return False
+    point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), groups)
+    if point and groups == 1 and dw.strides[0] < dw.strides[1]:
         return weights(dy, x, geometry, dw.swapaxes(0, 1))  # dw's rows are then the tiles' rows
     if point:
         x, dy = (a.reshape(-1, 1, 1, a.shape[3]) for a in (x, dy))
-    planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, dy.shape[3] // groups
     out = dw if dw.flags.c_contiguous else memory.empty(dw.shape, dw.dtype)
     out = out.reshape(len(dw), -1)
