@@ -22,6 +22,7 @@ WORTH = {
     2: 1700,
     1: 1000,
 }  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
+DEEP = 50  # times the planes: products in a sum from which on it pays all the same
 WORTH_GRADIENT = {3: 1000, 2: 1000, 1: 500}  # the same for the gradient of the weights
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
@@ -89,7 +90,8 @@ def correlate(
     if amx_correlate is None or x.dtype != np.float32:
         return False
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
-    if w.size // groups < WORTH[planes]:
+    depth = x.shape[3] // groups * w.shape[2] * w.shape[3]
+    if w.size // groups < WORTH[planes] and depth < DEEP * planes:
         return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)

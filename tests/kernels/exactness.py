@@ -21,6 +21,7 @@ def at_level(level):
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
+        mock.patch.object(split, "DEEP", 0),
         mock.patch.dict(split.WORTH, dict.fromkeys(split.WORTH, 0)),
         mock.patch.dict(split.WORTH_GRADIENT, dict.fromkeys(split.WORTH_GRADIENT, 0)),
     ):
