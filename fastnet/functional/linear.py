@@ -1,8 +1,15 @@
-"""The fully connected layer's arithmetic: a 1x1 convolution over rows."""
+"""The fully connected layer's arithmetic.
+
+Few rows are multiplied where they lie (fastnet/_ext/rows.pyx); many are the pixels of a 1x1 convolution, whose kernels pack
+the weights, or on AMX split them.
+"""
 
 from typing import NamedTuple
 
-from .. import memory
+import numpy as np
+
+from .. import config, memory
+from .._ext import rows as kernels
 from ..memory import Array
 from . import checks, split
 from .products import bias_gradient, correlate, weights
@@ -15,10 +22,25 @@ class LinearSaved(NamedTuple):
     bias: bool
 
 
-def _row(x: Array) -> Array:
+MANY = 512  # rows from which on packing the weights pays
+SPLIT = {"highest": 112, "high": 64, "medium": 32}  # rows from which on splitting them for AMX pays, in float32
+NARROW = 64  # channels or filters up to which it never does
+
+
+def _packs(x: Array, w: Array) -> bool:
+    """Is the product a convolution's, whose kernels pack or split what they multiply?"""
+    tiles = split.available() and x.dtype == np.float32
+    least = SPLIT[config.get_float32_matmul_precision()] if tiles else MANY
+    return len(x) >= least and min(w.shape) >= NARROW
+
+
+def _contiguous(x: Array) -> Array:
+    return x if x.flags.c_contiguous and x.flags.aligned else memory.copy(x)
+
+
+def _pixels(x: Array) -> Array:
     """Rows (N, C) as images (N, 1, 1, C) of one pixel."""
-    rows = x if x.flags.c_contiguous and x.flags.aligned else memory.copy(x)
-    return rows.reshape(x.shape[0], 1, 1, x.shape[1])
+    return x.reshape(x.shape[0], 1, 1, x.shape[1])
 
 
 def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSaved]:
@@ -34,11 +56,14 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSav
     checks.same_dtype("linear", w, "w", x.dtype)
     if b is not None:
         b = checks.parameter("linear", b, "b", (w.shape[0],), x.dtype)
-    rows = _row(x)
-    y = memory.empty((x.shape[0], 1, 1, w.shape[0]), x.dtype)
-    if not split.linear(rows[:, 0, 0], w, b, y[:, 0, 0]):
-        correlate(rows, w[:, :, None, None], b, y, POINT, scatter=False)
-    return y[:, 0, 0], LinearSaved(rows, w, b is not None)
+    x, w = _contiguous(x), _contiguous(w)
+    y = memory.empty((x.shape[0], w.shape[0]), x.dtype)
+    if not _packs(x, w):
+        bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+        kernels.dot(x, w, bias, y, config.get_num_threads())
+    elif not split.linear(x, w, b, y):
+        correlate(_pixels(x), w[:, :, None, None], b, _pixels(y), POINT, scatter=False)
+    return y, LinearSaved(x, w, b is not None)
 
 
 def linear_backward(
@@ -49,14 +74,17 @@ def linear_backward(
     dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C), db (F,) or None.
     """
     x, w, bias = saved
-    rows = _row(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
-    dx = None
-    if input_gradient:
-        dx = memory.empty(x.shape, x.dtype)
-        correlate(rows, w[:, :, None, None], None, dx, POINT, scatter=True)
-        dx = dx[:, 0, 0]
-    # Turned around, the vectors run along x, whose rows are long and often a power of two apart: 2.9 ms became 1.6 for
-    # 100 x 8192 -> 100, because no tile walks down a column of x.
-    dw = memory.empty(w.shape, x.dtype)
-    weights(rows, x, POINT, dw.T[:, :, None, None])
-    return dx, dw, bias_gradient(rows) if bias else None
+    dy = _contiguous(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
+    packs, threads = _packs(x, w), config.get_num_threads()
+    dx, dw = memory.empty(x.shape, x.dtype) if input_gradient else None, memory.empty(w.shape, x.dtype)
+    if packs:
+        if dx is not None:
+            correlate(_pixels(dy), w[:, :, None, None], None, _pixels(dx), POINT, scatter=True)
+        # Turned around, the vectors run along x, whose rows are long and often a power of two apart: 2.9 ms became 1.6 for
+        # 100 x 8192 -> 100, because no tile walks down a column of x.
+        weights(_pixels(dy), _pixels(x), POINT, dw.T[:, :, None, None])
+    else:
+        if dx is not None:
+            kernels.multiply(dy, False, w, dx, threads)
+        kernels.multiply(dy, True, x, dw, threads)
+    return dx, dw, bias_gradient(_pixels(dy)) if bias else None

@@ -73,6 +73,11 @@ def slots(rows: Axis, columns: Axis, channels: int, width: int, strides: tuple[i
     )
 
 
+def available() -> bool:
+    """Has this machine the tiles?"""
+    return amx_correlate is not None
+
+
 def _neighbours(axis: Axis, most: int) -> int:
     """So many taps, at most, fit a slot: only if they read neighbouring pixels."""
     close = all(b - a == 1 for a, b in zip(axis.offsets, axis.offsets[1:]))

@@ -1,6 +1,7 @@
 """One convolution through the compiled kernels of every level and both dtypes, at some precision, layout and thread count."""
 
 from contextlib import contextmanager
+from importlib import import_module
 from typing import get_args
 from unittest import mock
 
@@ -10,6 +11,8 @@ from kernels.geometries import layouts
 from fastnet import _ext, config, functional, reference
 from fastnet.functional import products, split, winograd
 
+linear = import_module("fastnet.functional.linear")  # the module, which `functional` hides behind its function
+
 
 @contextmanager
 def at_level(level):
@@ -18,6 +21,7 @@ def at_level(level):
         mock.patch.object(products, "kernels", _ext.load("correlate", level)),
         mock.patch.object(products, "weight_kernels", _ext.load("weights", level)),
         mock.patch.object(products, "depthwise", _ext.load("depthwise", level)),
+        mock.patch.object(linear, "kernels", _ext.load("rows", level)),
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
