@@ -68,10 +68,10 @@ ctypedef struct Target:
     Py_ssize_t by[2]
 
 
-cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, int planes, Py_ssize_t filters):
+cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, int planes):
     """Choose the rows of tiles and cut the outputs into blocks."""
     cdef Slots t
-    cdef Py_ssize_t i, bytes_row, room, across, images
+    cdef Py_ssize_t i, bytes_row, room, images
     t.fold, t.reach, t.groups, t.planes = [fold[0], fold[1]], [0, 0], group.shape[0], planes
     for i in range(t.groups):
         t.reach = [most(t.reach[0], group[i, 0]), most(t.reach[1], group[i, 1])]
@@ -123,7 +123,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return True
     cdef Strip s = strip_of(x, channel, channels, lead, step, fold, out_count[0], out_count[1])
-    cdef Slots t = lay_out(&s, group, fold, planes, filters)
+    cdef Slots t = lay_out(&s, group, fold, planes)
     s.span = [t.reach[0] + fold[0], t.reach[1] + fold[1]]
     cdef Target o
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
@@ -162,39 +162,18 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     """One block of output pixels times some panels."""
     cdef Py_ssize_t image = block // s.blocks_across * s.block_images, row = block % s.blocks_across * s.block_rows
     cdef Py_ssize_t images = least(s.block_images, s.images - image), rows = least(s.block_rows, s.rows - row)
-    cdef Py_ssize_t steps = t.blocks * t.groups, first, n, i, j, tile, tiles = 0, large = 0, many, panel, cut_into, size, last
+    cdef Py_ssize_t steps = t.blocks * t.groups, line = s.columns if t.inner == 1 else images
+    cdef Py_ssize_t lines = rows * (images if t.inner == 1 else s.columns), parts = ceil_div(line, AMX_ROWS), tiles = lines * parts
+    cdef Py_ssize_t size = ceil_div(line, parts), large, first, last, i, many, panel, nt, valid, taken, turn = 0
     cdef char *slots = <char *>scratch
     cdef Py_ssize_t *at = <Py_ssize_t *>(slots + t.turn * t.planes * t.count * AMX_BYTES)
-    cdef Py_ssize_t *to
-    cdef float *padded
-    cdef Py_ssize_t line = s.columns if t.inner == 1 else images
-    cut_into = ceil_div(line, AMX_ROWS)
-    many = line * (rows * images if t.inner == 1 else rows * s.columns)
-    size = ceil_div(line, cut_into)         # rows of the larger tiles; the others have one less, and come after them
-    tiles = cut_into * (rows * images if t.inner == 1 else rows * s.columns)
-    to = at + tiles
-    padded = <float *>(to + tiles)
-    large, last = 0, tiles
-    for n in range(images if t.inner == 1 else s.columns):
-        for i in range(rows):
-            for j in range(cut_into):
-                first = j * line // cut_into
-                if (j + 1) * line // cut_into - first == size:
-                    tile = large
-                    large += 1
-                else:
-                    last -= 1
-                    tile = last
-                if t.inner == 1:
-                    at[tile] = (n * t.image + i * t.step[0] * t.row + first * t.step[1]) * AMX_BYTES
-                    to[tile] = (((image + n) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + first * o.by[1]) * o.depth
-                else:
-                    at[tile] = (i * t.step[0] * t.row + n * t.step[1] * t.column + first) * AMX_BYTES
-                    to[tile] = (((image + first) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1] + n * o.by[1]) * o.depth
+    cdef Py_ssize_t *to = at + tiles
+    cdef float *padded = <float *>(to + tiles)
+    large = place_tiles(s, t, o, image, images, row, rows, at, to)
     cdef Operand a, b
     a.step, a.plane, a.offset = AMX_BYTES * (t.step[1] if t.inner == 1 else 1), t.count * AMX_BYTES, offset
     b.step = AMX_BYTES
-    cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth, turn = 0, nt, valid, taken
+    cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth
     while turn < t.blocks:
         many = least(t.turn, t.blocks - turn)
         if not fill(x, s, t, images, image, rows, row, turn, many, slots, padded):
@@ -223,6 +202,30 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
         turn += many
     amx_end()
     return True
+
+
+cdef Py_ssize_t place_tiles(const Strip *s, const Slots *t, const Target *o, Py_ssize_t image, Py_ssize_t images, Py_ssize_t row,
+                            Py_ssize_t rows, Py_ssize_t *at, Py_ssize_t *to) noexcept nogil:
+    """Where the tiles of a block have their slots, in bytes, and their outputs, in numbers; a line is cut into tiles as equal as
+    can be. Those with one row more come first: how many they are."""
+    cdef Py_ssize_t line = s.columns if t.inner == 1 else images, parts = ceil_div(line, AMX_ROWS), size = ceil_div(line, parts)
+    cdef Py_ssize_t large = 0, last = parts * rows * (images if t.inner == 1 else s.columns), n, i, j, k, first, tile
+    for n in range(images if t.inner == 1 else s.columns):
+        for i in range(rows):
+            for j in range(parts):
+                first = j * line // parts
+                if (j + 1) * line // parts - first == size:
+                    tile = large
+                    large += 1
+                else:
+                    last -= 1
+                    tile = last
+                k = n if t.inner == 1 else first        # image
+                first = first if t.inner == 1 else n    # column
+                at[tile] = (k * t.image + i * t.step[0] * t.row + first * t.step[1] * t.column) * AMX_BYTES
+                to[tile] = (((image + k) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width
+                            + o.start[1] + first * o.by[1]) * o.depth
+    return large
 
 
 cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ssize_t *at, const Py_ssize_t *to, Py_ssize_t tiles,
