@@ -34,7 +34,10 @@ AMX_INLINE void amx_split_pairs(const int PLANES, __m512 one, __m512 two, __m512
         /* of three planes, the last is exact */
         const __m512i first = i == 2 ? _mm512_castps_si512(one) : _mm512_add_epi32(_mm512_castps_si512(one), half);
         const __m512i second = i == 2 ? _mm512_castps_si512(two) : _mm512_add_epi32(_mm512_castps_si512(two), half);
-        out[i] = _mm512_ternarylogic_epi32(upper, second, _mm512_srli_epi32(first, 16), 0xca); /* upper ? second : first */
+        /* The addition may carry a NaN beyond the NaNs: 0xffff0000, a pair of zero and NaN, stands for pairs with one. */
+        const __mmask16 numbers = i == 0 && PLANES < 3 ? _mm512_cmp_ps_mask(one, two, _CMP_ORD_Q) : 0xffff;
+        /* upper ? second : first */
+        out[i] = _mm512_mask_ternarylogic_epi32(upper, numbers, second, _mm512_srli_epi32(first, 16), 0xca);
         if (i + 1 < PLANES) {
             one = _mm512_sub_ps(one, _mm512_castsi512_ps(_mm512_and_epi32(first, upper)));
             two = _mm512_sub_ps(two, _mm512_castsi512_ps(_mm512_and_epi32(second, upper)));
