@@ -52,9 +52,12 @@ def packed(w: Array, key: Hashable, make: Callable[[], Array | None]) -> Array |
             if name in _kept:
                 _kept.move_to_end(name)
         return known.packed
+    again = known is not None and known.copy is None and known.sample == sample
+    copy = memory.copy(w) if again else None
     found = make()
-    again = known is not None and known.copy is None and known.sample == sample and found is not None
-    _keep(name, Kept(sample, memory.copy(w), found) if again else Kept(sample))
+    # Of weights that another thread wrote to in between, it is not known what was packed.
+    keep = copy is not None and found is not None and _same(w, copy)
+    _keep(name, Kept(sample, copy, found) if keep else Kept(sample))
     return found
 
 
