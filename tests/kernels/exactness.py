@@ -6,7 +6,7 @@ from typing import get_args
 from unittest import mock
 
 import numpy as np
-from kernels.geometries import layouts
+from kernels.geometries import integers, layouts, random_transposed
 
 from fastnet import _ext, config, functional, reference
 from fastnet.functional import products, split, winograd
@@ -45,23 +45,54 @@ def threads(n):
 def compare(geometry, rng, levels):
     """AssertionError, quoting geometry and level, unless forward and all gradients equal the reference's."""
     x, w, b, dy = geometry.arrays(rng)
-    y, saved = reference.conv2d(x, w, b, **geometry.options)
-    wanted = dict(zip(("dx", "dw", "db"), reference.conv2d_backward(dy, saved)), forward=y)
-    layout, count = int(rng.integers(3)), int(rng.choice([1, 1, 1, 1, 2, 3]))
+    count = int(rng.choice([1, 1, 1, 1, 2, 3]))
     if 3 < geometry.groups != geometry.F:
         count = 1  # one kernel call per group: on a busy machine the threads would mostly wait for each other
+    compare_operation("conv2d", (x, w, b, dy), geometry.options, rng, levels, count, geometry)
+
+
+def compare_transposed(rng, levels):
+    """The same of a random transposed convolution."""
+    x, w, b, options = random_transposed(rng)
+    shape = reference.conv_transpose2d(x, w, b, **options)[0].shape
+    dy = integers(rng, shape, np.prod(shape[1:]) * max(shape[0], x.shape[1]))
+    count = int(rng.choice([1, 1, 2, 3])) if options["groups"] <= 3 else 1
+    what = f"x {x.shape}, w {w.shape}, {options}"
+    compare_operation("conv_transpose2d", (x, w, b, dy), options, rng, levels, count, what)
+
+
+def compare_linear(rng, levels, most=140):
+    """The same of a random linear layer."""
+    n, c, f = (int(size) for size in rng.integers(1, most + 1, 3))
+    x, w, b, dy = (integers(rng, shape, max(n, c, f)) for shape in ((n, c), (f, c), (f,), (n, f)))
+    b = b if rng.integers(2) else None
+    compare_operation("linear", (x, w, b, dy), {}, rng, levels, int(rng.choice([1, 1, 2, 3])), f"N={n} C={c} F={f}")
+
+
+def compare_operation(name, arrays, options, rng, levels, count, case):
+    """Both dtypes at every level, each at some precision; in some layout, on `count` threads."""
+    x, w, b, dy = arrays
+    forward, backward = getattr(reference, name), getattr(reference, f"{name}_backward")
+    y, saved = forward(x, w, b, **options)
+    wanted = dict(zip(("dx", "dw", "db"), backward(dy, saved)), forward=y)
+    layout = int(rng.integers(3))
+    forward, backward = getattr(functional, name), getattr(functional, f"{name}_backward")
     for level in levels:
         for dtype in (np.float32, np.float64):
             given = [None if a is None else a.astype(dtype) for a in (x, w, b, dy)]
+            if x.ndim == 4:
+                given[0], given[3] = layouts(given[0])[layout], layouts(given[3])[layout]
             precision = str(rng.choice(get_args(config.Precision)))
             with at_level(level), threads(count), config.precision(precision):
-                y, saved = functional.conv2d(layouts(given[0])[layout], *given[1:3], **geometry.options)
-                gradients = functional.conv2d_backward(layouts(given[3])[layout], saved)
+                y, saved = forward(*given[:3], **options)
+                gradients = backward(given[3], saved)
             found = dict(zip(("dx", "dw", "db"), gradients), forward=y)
-            for name, array in wanted.items():
-                what = f"conv2d {name}, {level}, {np.dtype(dtype)}, {precision}, layout {layout}, {count} threads, {geometry}"
+            for part, array in wanted.items():
+                what = (
+                    f"{name} {part}, {level}, {np.dtype(dtype)}, {precision}, layout {layout}, {count} threads, {case}"
+                )
                 if array is None:
-                    assert found[name] is None, what
+                    assert found[part] is None, what
                 else:
-                    assert found[name].dtype == dtype, what
-                    np.testing.assert_array_equal(found[name], array, err_msg=what)
+                    assert found[part].dtype == dtype, what
+                    np.testing.assert_array_equal(found[part], array, err_msg=what)

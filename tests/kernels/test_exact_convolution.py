@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from kernels.exactness import compare
+from kernels.exactness import compare, compare_linear, compare_transposed
 from kernels.geometries import FLAVOURS, Convolution, random_convolution
 
 from fastnet import _ext
 
-PER_FLAVOUR = 70  # 560 geometries in all; tests/campaign_convolution.py runs as many as you like
+PER_FLAVOUR = 70  # 700 geometries in all; tests/campaign_convolution.py runs as many as you like
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -15,6 +15,18 @@ def test_random_geometries_are_exact_at_every_level_in_both_precisions(flavour):
     rng = np.random.default_rng(100 + FLAVOURS.index(flavour))
     for _ in range(PER_FLAVOUR):
         compare(random_convolution(rng, flavour), rng, _ext.available_levels())
+
+
+def test_random_transposed_convolutions_are_exact_at_every_level_in_both_precisions():
+    rng = np.random.default_rng(120)
+    for _ in range(PER_FLAVOUR):
+        compare_transposed(rng, _ext.available_levels())
+
+
+def test_random_linear_layers_are_exact_at_every_level_in_both_precisions():
+    rng = np.random.default_rng(121)
+    for _ in range(PER_FLAVOUR):
+        compare_linear(rng, _ext.available_levels())
 
 
 @pytest.mark.parametrize("window", [(1, 1), (3, 1), (2, 3)], ids=str)
