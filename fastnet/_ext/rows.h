@@ -24,9 +24,17 @@ enum { FEW = 8 }; /* rows that `few` adds at a time */
 
 #if defined(__GNUC__)
 #define ROWS_FETCH(place) __builtin_prefetch(place, 0)
+#define ROWS_FETCH_FAR(place) __builtin_prefetch(place, 0, 2) /* into the second-level cache */
 #else
 #define ROWS_FETCH(place)
+#define ROWS_FETCH_FAR(place)
 #endif
+
+/* Fetch the first `bytes` of the rows start … stop - 1, which are `step` bytes apart. */
+static inline void rows_fetch(const void *place, ptrdiff_t step, ptrdiff_t bytes, ptrdiff_t start, ptrdiff_t stop) {
+    for (ptrdiff_t r = start; r < stop; r++)
+        for (ptrdiff_t i = 0; i < bytes; i += 64) ROWS_FETCH_FAR((const char *)place + r * step + i);
+}
 
 /* FOLD(a, b, h): lane l of it is a[l] + a[l ^ h], or where l has the bit h, b[l] + b[l ^ h]. Folded by h = W/2, W/4 … 1, two
  * and two, W vectors become one that holds their W sums in order: W - 1 permutations instead of W log W. */
@@ -202,13 +210,41 @@ static void NAME(tile_sums)(int rows, int vecs, const REAL *a, const REAL *b, pt
 }
 #undef SUMS
 
-/* out[r, c] += sum over k < FEW of a[r, k] * b[k, c] for `length` numbers c; without `add` out is written. a: (rows, FEW). */
-static void NAME(rows_few)(ptrdiff_t rows, const REAL *a, const REAL *b, ptrdiff_t b_step, ptrdiff_t length, int add,
-                           REAL *out, ptrdiff_t out_step) {
+/* The first VECS vectors of `count` rows of b, without gaps: `valid` numbers of each and zeros. */
+TILE_INLINE void NAME(pack)(const int VECS, const REAL *b, ptrdiff_t b_step, ptrdiff_t count, REAL *to) {
+    for (ptrdiff_t k = 0; k < count; k++, b += b_step, to += VECS * WIDTH)
+        TILE_UNROLL for (int v = 0; v < VECS; v++) *(VEC *)(to + v * WIDTH) = *(const VEC *)(b + v * WIDTH);
+}
+
+static void NAME(rows_pack)(int vecs, const REAL *b, ptrdiff_t b_step, ptrdiff_t count, ptrdiff_t valid, REAL *to) {
+    const ptrdiff_t size = vecs * (ptrdiff_t)WIDTH;
+    if (valid < size) {
+        for (ptrdiff_t k = 0; k < count; k++, b += b_step, to += size) {
+            memset(to, 0, (size_t)size * sizeof(REAL));
+            memcpy(to, b, (size_t)valid * sizeof(REAL));
+        }
+        return;
+    }
+    switch (vecs) {
+    case 1: NAME(pack)(1, b, b_step, count, to); break;
+    case 2: NAME(pack)(2, b, b_step, count, to); break;
+#if TILE_BYTES > 32
+    case 3: NAME(pack)(3, b, b_step, count, to); break;
+#endif
+    }
+}
+
+/* out[r, c] += sum over k < FEW of a[r, k] * b[k, c] for `length` numbers c; without `add` out is written. a: (rows, FEW).
+ * `ahead`: the next rows of b, too, are about to be read. */
+static void NAME(rows_few)(ptrdiff_t rows, const REAL *a, const REAL *b, ptrdiff_t b_step, ptrdiff_t length, int ahead,
+                           int add, REAL *out, ptrdiff_t out_step) {
     ptrdiff_t c = 0;
     for (; c + (ptrdiff_t)WIDTH <= length; c += WIDTH) {
         VEC g[FEW];
-        TILE_UNROLL for (int k = 0; k < FEW; k++) g[k] = *(const VEC *)(b + k * b_step + c);
+        TILE_UNROLL for (int k = 0; k < FEW; k++) {
+            g[k] = *(const VEC *)(b + k * b_step + c);
+            if (ahead) ROWS_FETCH(b + (k + FEW) * b_step + c);
+        }
         for (ptrdiff_t r = 0; r < rows; r++) {
             const REAL *m = a + r * FEW;
             VEC even = m[0] * g[0], odd = m[1] * g[1];

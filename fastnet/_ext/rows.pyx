@@ -26,10 +26,14 @@ cdef extern from "rows.h" nogil:
                          float *out, Py_ssize_t out_step) noexcept
     void tile_sums_double(int rows, int vecs, const double *a, const double *b, Py_ssize_t b_step, Py_ssize_t count, int add,
                           double *out, Py_ssize_t out_step) noexcept
-    void rows_few_float(Py_ssize_t rows, const float *a, const float *b, Py_ssize_t b_step, Py_ssize_t length, int add,
-                        float *out, Py_ssize_t out_step) noexcept
-    void rows_few_double(Py_ssize_t rows, const double *a, const double *b, Py_ssize_t b_step, Py_ssize_t length, int add,
-                         double *out, Py_ssize_t out_step) noexcept
+    void rows_fetch(const void *place, Py_ssize_t step, Py_ssize_t bytes, Py_ssize_t start, Py_ssize_t stop) noexcept
+    void rows_pack_float(int vecs, const float *b, Py_ssize_t b_step, Py_ssize_t count, Py_ssize_t valid, float *to) noexcept
+    void rows_pack_double(int vecs, const double *b, Py_ssize_t b_step, Py_ssize_t count, Py_ssize_t valid,
+                          double *to) noexcept
+    void rows_few_float(Py_ssize_t rows, const float *a, const float *b, Py_ssize_t b_step, Py_ssize_t length,
+                        int ahead, int add, float *out, Py_ssize_t out_step) noexcept
+    void rows_few_double(Py_ssize_t rows, const double *a, const double *b, Py_ssize_t b_step, Py_ssize_t length,
+                         int ahead, int add, double *out, Py_ssize_t out_step) noexcept
 
 cdef enum:
     BLOCK = 4 << 10         # bytes of a row in one turn of `dot`: a tile's rows of both operands fit the first-level cache
@@ -129,7 +133,7 @@ def multiply(const real[:, ::1] a, bint turned, const real[:, ::1] b, real[:, ::
     # Chunks of whole panels, as wide as the scratch allows: rows of b and of out are then read and written in long pieces.
     cdef Py_ssize_t panel = SUM_VECS * width, chunk = most(1, PANEL // <Py_ssize_t>sizeof(real) // (deep * panel)) * panel, down, across
     if few:
-        chunk = most(panel, BLOCK * 2 // <Py_ssize_t>sizeof(real) // M // width * width)
+        chunk = most(panel, BLOCK * 8 // <Py_ssize_t>sizeof(real) // M // width * width)
     chunk = ceil_div(ceil_div(C, ceil_div(C, chunk)), width) * width
     across = ceil_div(C, chunk)
     down = least(ceil_div(M, 16 * SUM_ROWS), most(1, ceil_div(TASKS, across)))
@@ -162,15 +166,14 @@ cdef void multiply_block(const real *a, Py_ssize_t a_row, Py_ssize_t a_step, con
     cdef const real *source
     while k < K:
         count = least(deep, K - k)
-        for j in range(count):                  # panels (count, VECS * WIDTH), one behind the other
-            source = b + (k + j) * C + c_from
-            for p in range(panels):
-                first = p * vectors // panels * width
-                wide = (p + 1) * vectors // panels * width - first
-                valid = least(wide, c_to - c_from - first)
-                copy(scratch + first * count + j * wide, source + first, valid)
-                if valid < wide:
-                    memset(scratch + first * count + j * wide + valid, 0, (wide - valid) * sizeof(real))
+        for p in range(panels):                 # (count, VECS * WIDTH), one behind the other
+            first = p * vectors // panels * width
+            wide = (p + 1) * vectors // panels * width - first
+            valid = least(wide, c_to - c_from - first)
+            if real is float:
+                rows_pack_float(wide // width, b + k * C + c_from + first, C, count, valid, scratch + first * count)
+            else:
+                rows_pack_double(wide // width, b + k * C + c_from + first, C, count, valid, scratch + first * count)
         for i in range(tiles):
             m = m_from + i * rows // tiles
             size = m_from + (i + 1) * rows // tiles - m
@@ -183,6 +186,10 @@ cdef void multiply_block(const real *a, Py_ssize_t a_row, Py_ssize_t a_step, con
                 wide = (p + 1) * vectors // panels * width - first
                 valid = least(wide, c_to - c_from - first)
                 to = out + m * C + c_from + first
+                # Each tile fetches its share of the next rows: else memory rests while tiles are computed.
+                if k + deep < K:
+                    rows_fetch(b + (k + deep) * C + c_from + first, C * sizeof(real), wide * sizeof(real),
+                               i * deep // tiles, least((i + 1) * deep // tiles, K - k - deep))
                 if valid == wide:
                     sums(size, wide // width, left, scratch + first * count, wide, count, k > 0, to, C)
                     continue
@@ -191,13 +198,6 @@ cdef void multiply_block(const real *a, Py_ssize_t a_row, Py_ssize_t a_step, con
                     for j in range(valid):
                         to[r * C + j] = to[r * C + j] + edge[r * wide + j] if k > 0 else edge[r * wide + j]
         k += count
-
-
-cdef inline void copy(real *to, const real *source, Py_ssize_t count) noexcept nogil:
-    """A few vectors: less than a call of memcpy costs."""
-    cdef Py_ssize_t i
-    for i in range(count):
-        to[i] = source[i]
 
 
 cdef inline void sums(int rows, int vecs, const real *a, const real *b, Py_ssize_t b_step, Py_ssize_t count, bint add,
@@ -218,9 +218,9 @@ cdef void add_rows(const real *a, Py_ssize_t a_row, const real *b, real *out, Py
             for j in range(FEW):
                 scratch[r * FEW + j] = a[r * a_row + k + j]
         if real is float:
-            rows_few_float(M, scratch, b + k * C + c_from, C, c_to - c_from, k > 0, out + c_from, C)
+            rows_few_float(M, scratch, b + k * C + c_from, C, c_to - c_from, k + 2 * FEW <= K, k > 0, out + c_from, C)
         else:
-            rows_few_double(M, scratch, b + k * C + c_from, C, c_to - c_from, k > 0, out + c_from, C)
+            rows_few_double(M, scratch, b + k * C + c_from, C, c_to - c_from, k + 2 * FEW <= K, k > 0, out + c_from, C)
         k += FEW
     if k < K:
         for r in range(M):
