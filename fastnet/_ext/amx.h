@@ -2,7 +2,7 @@
  *
  * A number is split into PLANES bfloat16 numbers, x = x1 + x2 + x3, each the rounding of what the former left (amx_split.h). A
  * product is then 6, 3 or 1 products of planes, with 3, 2 or 1 planes: x1w1 + x1w2 + x2w1 (+ x2w2 + x1w3 + x3w1). What is left
- * out is below 2^-25 of |x||w| with six, below 2^-16 with three. Sums are float32, as in a chain of fused multiply-adds.
+ * out is below 2^-24 of |x||w| with six, below 2^-15 with three. Sums are float32, as in a chain of fused multiply-adds.
  *
  * A tile is 16 rows of 64 bytes. TDPBF16PS adds the product of a tile of 16 rows x 32 numbers and one of 16 pairs x 16 columns,
  * pairs along the reduction lying side by side, to one of 16 x 16 sums, in 16 cycles (10 with 8 rows). A load takes 8
