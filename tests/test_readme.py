@@ -16,11 +16,11 @@ per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rela
 
 
 def example():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    return code
+    """All Python of the page, one after the other: what follows uses the names of what came before."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 
 
-def test_the_example_runs_as_it_stands_and_learns_the_digits(tmp_path):
+def test_the_examples_run_as_they_stand_and_learn_the_digits(tmp_path):
     command = [sys.executable, "-c", example()]
     path = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
     finished = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=300)
