@@ -1,5 +1,7 @@
 from ..memory import Array
 
+LANES: int
+
 def packed_size(filters: int, channels: int) -> int: ...
 def pack_weights(w: Array, tap_row: Array, tap_column: Array, out: Array, threads: int) -> None: ...
 def correlate(

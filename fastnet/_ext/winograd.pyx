@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.strip cimport ceil_div, channel_block, least, most
 from fastnet._ext.tile cimport TILE_VECS, lanes, most_run, panel_count, panel_start, tile_run
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -33,6 +34,9 @@ cdef enum:
     LEAST = 32              # tiles of a block, at least: the weights are read once for all of them
     PANEL = 32 << 10        # bytes of weights that stay in the first-level cache while the tiles go by
     TASKS = 16              # tasks wanted of a product, where its shape allows
+
+
+LANES = lanes(<float *>NULL)     # numbers in a vector
 
 
 def packed_size(Py_ssize_t filters, Py_ssize_t channels):
@@ -111,13 +115,16 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef const float *source = &x[0, 0, 0, channel]
     cdef float *target = &out[0, 0, 0, filter]
     cdef Py_ssize_t thread, i
+    cdef unsigned mode
     for thread in range(threads):
         memset(&scratch[room * thread], 0, p.lanes * sizeof(float))
     for task in prange(blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=16 * tiles * channels * filters > WORTH_PRODUCT):
+        mode = flush(source)
         correlate_block(source, &p, task // chunks * p.block, task % chunks * panels // chunks,
                         (task % chunks + 1) * panels // chunks, &packed[0], start, target,
                         <float *>(&scratch[0] + room * threadid()))
+        restore(mode)
     for thread in range(threads):
         spoilt = <float *>&scratch[room * thread]
         for i in range(p.lanes):

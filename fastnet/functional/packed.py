@@ -8,7 +8,7 @@ Before every use all numbers of the weights are compared with a copy: a write by
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from .. import config, memory
 from .._ext import flat
@@ -18,6 +18,9 @@ LEAST = 1 << 15  # bytes of weights: below, packing costs less than looking here
 LIMIT = 256 << 20  # bytes kept in all, the least recently used go first
 MANY = 512  # arrays that are remembered
 SAMPLES = 61  # numbers by which an array is recognised before it is worth a copy
+
+
+Panels = TypeVar("Panels", bound=Array | None)
 
 
 class Kept(NamedTuple):
@@ -36,7 +39,7 @@ _kept: OrderedDict[Hashable, Kept] = OrderedDict()
 _lock = Lock()
 
 
-def packed(w: Array, key: Hashable, make: Callable[[], Array | None]) -> Array | None:
+def packed(w: Array, key: Hashable, make: Callable[[], Panels]) -> Panels:
     """`make()`, or what it returned for the same numbers at the same place before; `key` tells apart the forms of w.
 
     The caller must not write to it. None, where make returns it, is not kept.
@@ -51,7 +54,7 @@ def packed(w: Array, key: Hashable, make: Callable[[], Array | None]) -> Array |
         with _lock:
             if name in _kept:
                 _kept.move_to_end(name)
-        return known.packed
+        return cast(Panels, known.packed)
     again = known is not None and known.copy is None and known.sample == sample
     copy = memory.copy(w) if again else None
     found = make()

@@ -5,7 +5,7 @@ with the taps of each phase of the stride; `weight_gradient` multiplies the pixe
 convolution is a convolution's gradient and the other way round. Here each finds its kernel.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, winograd
-from .geometry import Geometry, indices, plans
+from .geometry import Geometry, Plan, indices, plans
+from .packed import packed
+
+
+SHORT, LINE = 16, 256  # pixels of the rows that a 1x1 product is given: tasks are cut between rows
 
 
 def _vector(b: Array | None, x: Array) -> Array:
@@ -35,19 +39,33 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
     for faster in (split, winograd):
         if faster.correlate(x, w, b, out, geometry, scatter=scatter):
             return
+    line = _line(x.size // x.shape[3]) if geometry[:3] == split.POINT[:3] else 0
+    if line:
+        x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
+        phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
     for p in phases:
-        packed = memory.empty((max(1, -(-filters // width) * width * channels * len(p.tap_row)),), x.dtype)
         for g in range(groups):
             part = (
-                w[g * channels : (g + 1) * channels].transpose(1, 0, 2, 3)
-                if scatter
-                else w[g * filters : (g + 1) * filters]
+                w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
             )
-            kernels.pack_weights(part, p.tap_row, p.tap_column, packed, threads)
+            key = ("direct", width, scatter, geometry, g, p.rows.start, p.columns.start)
+            panels = packed(w, key, partial(_pack, part, p, width))
             kernels.correlate(
-                x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, packed,
+                x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, panels,
                 bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count, threads
             )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _line(pixels: int) -> int:
+    """How long to make rows of pixels that are independent of each other, so that tiles are cut with less waste; 0: leave them."""
+    return next((n for n in range(min(pixels, LINE), SHORT - 1, -1) if pixels % n == 0), 0)
+
+
+def _pack(w: Array, p: Plan, width: int) -> Array:
+    panels = memory.empty((max(1, -(-w.shape[0] // width) * width * w.shape[1] * len(p.tap_row)),), w.dtype)
+    kernels.pack_weights(w, p.tap_row, p.tap_column, panels, config.get_num_threads())
+    return panels
 
 
 def weights(x: Array, dy: Array, geometry: Geometry, dw: Array | None = None) -> Array:

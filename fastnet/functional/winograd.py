@@ -4,12 +4,15 @@ Its largest error beside a float64 result is a third of that of a chain of float
 over channels alone), where F(4x4, 3x3) has some ten times as much. How it works: _ext/winograd.pyx and winograd.h.
 """
 
+from functools import partial
+
 import numpy as np
 
 from .. import config, memory
 from .._ext import winograd as kernels
 from ..memory import Array
 from .geometry import Geometry, Plan, plans
+from .packed import packed
 
 CHANNELS = 16  # and filters, at least: a vector, and enough products to pay for the transforms
 TILES = 16  # at least: transformed weights are 16/9 as large, and written and read once for all tiles
@@ -40,12 +43,17 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
         return False
     (p,) = phases
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
-    packed = memory.empty((kernels.packed_size(filters, channels),), x.dtype)
     for g in range(groups):
         part = w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
-        kernels.pack_weights(part, p.tap_row, p.tap_column, packed, threads)
+        panels = packed(w, ("winograd", kernels.LANES, scatter, geometry, g), partial(_pack, part, p))
         if not kernels.correlate(
-            x, g * channels, channels, p.lead, packed, bias[g * filters : (g + 1) * filters], out, g * filters, filters, threads
+            x, g * channels, channels, p.lead, panels, bias[g * filters : (g + 1) * filters], out, g * filters, filters, threads
         ):  # fmt: skip
             return False
     return True
+
+
+def _pack(w: Array, p: Plan) -> Array:
+    panels = memory.empty((kernels.packed_size(w.shape[0], w.shape[1]),), w.dtype)
+    kernels.pack_weights(w, p.tap_row, p.tap_column, panels, config.get_num_threads())
+    return panels
