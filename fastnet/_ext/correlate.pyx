@@ -184,23 +184,27 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
     """
     cdef const real *a[16]
     cdef real *o[16]
-    cdef Py_ssize_t line, p = 0, i, q, run, runs = ceil_div(rows.columns, most_run[vecs])
+    cdef Py_ssize_t line, p = 0, i, q, run, runs = ceil_div(rows.columns, most_run[vecs]), pace = 0
+    cdef const real *here
+    cdef const real *ahead
     cdef real *to
     if rows.columns >= SHORT:
+        if rows.step <= length:             # the pixels of a run lie together
+            pace = ceil_div(most_run[vecs] * rows.step, segments * length)
         for line in range(rows.lines):
             for q in range(runs):
                 p = q * rows.columns // runs
                 run = (q + 1) * rows.columns // runs - p
                 to = out + rows.to[line * rows.columns + p]
+                here = source + rows.at[line * rows.columns + p]
+                ahead = here + run * rows.step if pace else here
                 if valid == size:
-                    tile_run(run, vecs, source + rows.at[line * rows.columns + p], rows.step, offset, segments, length, b, start,
-                             to, rows.out_step)
+                    tile_run(run, vecs, here, rows.step, offset, segments, length, b, start, to, rows.out_step, ahead, pace)
                     continue
                 if start == NULL:
                     for i in range(run):
                         memcpy(edge + i * size, to + i * rows.out_step, valid * sizeof(real))
-                tile_run(run, vecs, source + rows.at[line * rows.columns + p], rows.step, offset, segments, length, b, start,
-                         edge, size)
+                tile_run(run, vecs, here, rows.step, offset, segments, length, b, start, edge, size, ahead, pace)
                 for i in range(run):
                     memcpy(to + i * rows.out_step, edge + i * size, valid * sizeof(real))
         return

@@ -11,10 +11,11 @@ cdef extern from "tile.h" nogil:
     void tile_pixels_double(int vecs, const double **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
                             const double *b, const double *start, double **out) noexcept
     void tile_run_float(int pixels, int vecs, const float *at, Py_ssize_t step, const Py_ssize_t *offset, Py_ssize_t segments,
-                        Py_ssize_t length, const float *b, const float *start, float *out, Py_ssize_t out_step) noexcept
+                        Py_ssize_t length, const float *b, const float *start, float *out, Py_ssize_t out_step,
+                        const float *ahead, Py_ssize_t pace) noexcept
     void tile_run_double(int pixels, int vecs, const double *at, Py_ssize_t step, const Py_ssize_t *offset,
                          Py_ssize_t segments, Py_ssize_t length, const double *b, const double *start, double *out,
-                         Py_ssize_t out_step) noexcept
+                         Py_ssize_t out_step, const double *ahead, Py_ssize_t pace) noexcept
     void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *at, const float *dy, Py_ssize_t count,
                             float *out) noexcept
     void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *at, const double *dy, Py_ssize_t count,
@@ -32,11 +33,11 @@ cdef inline void tile_pixels(int vecs, const real **at, const Py_ssize_t *offset
 
 cdef inline void tile_run(int pixels, int vecs, const real *at, Py_ssize_t step, const Py_ssize_t *offset,
                           Py_ssize_t segments, Py_ssize_t length, const real *b, const real *start, real *out,
-                          Py_ssize_t out_step) noexcept nogil:
+                          Py_ssize_t out_step, const real *ahead, Py_ssize_t pace) noexcept nogil:
     if real is float:
-        tile_run_float(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step)
+        tile_run_float(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step, ahead, pace)
     else:
-        tile_run_double(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step)
+        tile_run_double(pixels, vecs, at, step, offset, segments, length, b, start, out, out_step, ahead, pace)
 
 
 cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *at, const real *dy, Py_ssize_t count,

@@ -16,6 +16,7 @@
 #define TILE_INLINE static inline __attribute__((always_inline))
 #define TILE_UNROLL _Pragma("GCC unroll 16")
 #define TILE_PREFETCH(place) __builtin_prefetch(place, 1)         /* to be written */
+#define TILE_PREFETCH_NEAR(place) __builtin_prefetch(place)       /* to be read soon */
 #define TILE_PREFETCH_FAR(place) __builtin_prefetch(place, 0, 2) /* to be read later, from the second-level cache */
 #define TILE_OPAQUE(name) __asm__ volatile("" : "+r"(name))
 #define TILE_LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -23,6 +24,7 @@
 #define TILE_INLINE static inline
 #define TILE_UNROLL
 #define TILE_PREFETCH(place)
+#define TILE_PREFETCH_NEAR(place)
 #define TILE_PREFETCH_FAR(place)
 #define TILE_OPAQUE(name)
 #define TILE_LIKELY(condition) (condition)

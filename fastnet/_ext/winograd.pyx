@@ -143,7 +143,7 @@ cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py
                           const float *packed, const float *start, float *out, float *scratch) noexcept nogil:
     """The tiles [first, first + block) times some panels.  scratch: what was spoilt so far, V, M, the pixels of one tile."""
     cdef Py_ssize_t tiles = least(p.block, p.images * p.rows * p.columns - first), panel, begin, size, valid, k, i, at, to
-    cdef Py_ssize_t chunk, chunks, c, taken, runs, offset = 0
+    cdef Py_ssize_t chunk, chunks, c, taken, runs, pace, offset = 0
     cdef float *v = scratch + p.lanes
     cdef float *m = v + 16 * p.v_plane
     cdef const float *u
@@ -165,10 +165,12 @@ cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py
                 c = chunk * p.channels // chunks
                 taken = (chunk + 1) * p.channels // chunks - c
                 u = packed + (begin * 16 + k * size) * p.channels + c * size
+                pace = most_run[vecs] * p.channels // taken
                 for i in range(runs):
                     at, to = i * tiles // runs, (i + 1) * tiles // runs
                     tile_run(to - at, vecs, v + k * p.v_plane + at * p.channels + c, p.channels, &offset, 1, taken, u,
-                             zeros if chunk == 0 else NULL, m + k * p.m_plane + at * size, size)
+                             zeros if chunk == 0 else NULL, m + k * p.m_plane + at * size, size,
+                             v + k * p.v_plane + to * p.channels + c, pace)
         each_output(m, p, first, tiles, size, valid, start + begin, out + begin, scratch)
 
 

@@ -18,7 +18,6 @@ from . import checks, split, winograd
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
-
 SHORT, LINE = 16, 256  # pixels of the rows that a 1x1 product is given: tasks are cut between rows
 
 
@@ -58,7 +57,7 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
 
 @lru_cache(maxsize=1024)
 def _line(pixels: int) -> int:
-    """How long to make rows of pixels that are independent of each other, so that tiles are cut with less waste; 0: leave them."""
+    """How long to make rows of pixels that are independent of each other, so that tiles are cut with less waste; 0: as they are."""
     return next((n for n in range(min(pixels, LINE), SHORT - 1, -1) if pixels % n == 0), 0)
 
 
