@@ -57,7 +57,7 @@ def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometr
 
 @lru_cache(maxsize=1024)
 def _line(pixels: int) -> int:
-    """How long to make rows of pixels that are independent of each other, so that tiles are cut with less waste; 0: as they are."""
+    """How long to make rows of pixels that do not depend on each other, to cut tiles with less waste; 0: leave them so."""
     return next((n for n in range(min(pixels, LINE), SHORT - 1, -1) if pixels % n == 0), 0)
 
 
