@@ -5,6 +5,7 @@ batch 1, so it is kept once the same weights have been seen twice; a training st
 Before every use all numbers of the weights are compared with a copy: a write by anybody, through any view, is seen.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
@@ -37,6 +38,16 @@ class Kept(NamedTuple):
 
 _kept: OrderedDict[Hashable, Kept] = OrderedDict()
 _lock = Lock()
+
+
+def _forget() -> None:
+    """In a forked child: another thread of the parent may have held the lock, and is not there to give it back."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def packed(w: Array, key: Hashable, make: Callable[[], Panels]) -> Panels:

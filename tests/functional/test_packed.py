@@ -1,6 +1,9 @@
 """Packed weights are never stale: whoever writes to the weights, and however, the next product is that of the new numbers."""
 
+import os
+import signal
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -260,3 +263,16 @@ def test_eight_threads_that_share_weights_get_equal_bits():
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(predict, x))
     assert found == [{bits} for bits in wanted]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_while_another_thread_holds_the_lock_packs_on():
+    w = numbers(3)
+    with keeper._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads, from Python 3.12 on
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            doubled(w)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
