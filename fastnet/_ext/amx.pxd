@@ -28,12 +28,15 @@ cdef extern from "amx_split.h" nogil:
                           Py_ssize_t plane) noexcept
 
 cdef extern from "amx_pairs.h" nogil:
+    ctypedef struct Sums "amx_sums":
+        Py_ssize_t done, wanted
     void amx_fill_pairs(int planes, const float *one, const float *two, Py_ssize_t count, Py_ssize_t step, Py_ssize_t channels,
                         char *out, Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
     void amx_fill_row(int planes, const float *one, const float *two, Py_ssize_t numbers, char *out, Py_ssize_t plane) noexcept
     void amx_gather_pairs(const char *source, Py_ssize_t count, Py_ssize_t step, const Py_ssize_t *piece, Py_ssize_t pieces,
                           char *out, Py_ssize_t slot) noexcept
     void amx_fill_turned(int planes, const float **at, Py_ssize_t filters, char *out, Py_ssize_t block) noexcept
-    void amx_pair_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps, Ahead *ahead,
-                          bint add, float **sums) noexcept
+    void amx_pair_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps,
+                          bint add, float **to, Sums *sums) noexcept
+    void amx_settle_all(Sums *sums) noexcept
     bint amx_collect(const float *sums, const int *index, Py_ssize_t count, float *out) noexcept

@@ -13,8 +13,8 @@ from libc.string cimport memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Ahead, Operand, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
-    amx_fill_turned, amx_gather_pairs, amx_pair_product,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, Sums, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
+    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all,
 )
 from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -96,10 +96,10 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
     w.tiles = w.groups if w.kinds else 2 * w.groups
     w.block_pairs, w.block_rows, w.parts = cut[0], cut[1], cut[2]
     r = room_of(&w, ceil_div(panels, cut[3]), ceil_div(w.chunks, cut[4]))
-    cdef unsigned char[::1] scratch = Block(r.size * threads)
+    cdef unsigned char[::1] scratch = Block(room(r.size * threads))
     # With several parts, their sums lie in turn, of all filters and chunks; with one, each task has its own and is done with them.
     cdef Py_ssize_t partial = 2 * panels * w.chunks * ceil_div(w.tiles, 2) * PAIR
-    cdef unsigned char[::1] sums = Block(w.parts * partial * sizeof(float) if w.parts > 1 else 0)
+    cdef unsigned char[::1] sums = Block(room(w.parts * partial * sizeof(float)) if w.parts > 1 else 0)
     cdef float *partials = <float *>&sums[0] if w.parts > 1 else NULL
     cdef float *out = &dw[0, 0]
     cdef const int *places = &index[0]
@@ -116,6 +116,11 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
                            use_threads_if=w.parts * partial > WORTH):
             refused += not add_partials(&w, partials, partial, task // w.chunks, task % w.chunks, places, out, dw.shape[1])
     return refused == 0
+
+
+cdef inline Py_ssize_t room(Py_ssize_t size) noexcept:
+    """From 4 MB on, memory lies in huge pages: 2 to 10 % faster."""
+    return most(size, 4 << 20) if size > 1 << 19 else size
 
 
 cdef Room room_of(const Work *w, Py_ssize_t panels, Py_ssize_t chunks):
@@ -208,8 +213,8 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
     cdef const char *turned = <const char *>scratch + r.turned
     cdef float *out[4]
     cdef Operand a, x
-    cdef Ahead ahead
-    ahead.at, ahead.end, ahead.lines = NULL, NULL, 0
+    cdef Sums waiting
+    waiting.done = waiting.wanted = 0
     for i in range(b.rows):
         for j in range(b.parts):
             offset[i * b.parts + j] = (i * row + least(j * b.length, run - b.length)) * AMX_BYTES
@@ -230,7 +235,7 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             x.at[0], x.at[1] = <const char *>scratch + r.slots + at[t], <const char *>scratch + r.slots + at[t + 1]
             for m in range(many):
                 out[m] = sums + (f + m) * sums_step + t // 2 * PAIR
-            amx_pair_product(w.planes, many, 2, &a, &x, b.steps, &ahead, not first, out)
+            amx_pair_product(w.planes, many, 2, &a, &x, b.steps, not first, out, &waiting)
     if tiles % 2:
         amx_begin(1, least(w.filters, AMX_ROWS), AMX_ROWS, AMX_ROWS, b.length)
         x.valid = AMX_ROWS
@@ -240,7 +245,8 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
             for m in range(many):
                 a.at[m] = turned + (f + m) * b.steps * w.planes * AMX_TILE
                 out[m] = sums + (f + m) * sums_step + tiles // 2 * PAIR
-            amx_pair_product(w.planes, many, 1, &a, &x, b.steps, &ahead, not first, out)
+            amx_pair_product(w.planes, many, 1, &a, &x, b.steps, not first, out, &waiting)
+    amx_settle_all(&waiting)
     amx_end()
 
 

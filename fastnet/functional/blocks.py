@@ -4,6 +4,7 @@ What slots, pairs and streams are: fastnet/_ext/amx_weights.pyx.
 """
 
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,13 @@ from .geometry import Axis, indices
 
 ROWS = 16  # of a tile: filters, pairs of a step; also its columns: lanes of a slot
 SLOT, TILE = 64, 1024  # bytes
-CACHE = 1200 << 10  # bytes of a block's operands, in the second-level cache together with the sums on their way
+CACHE = 3 << 19  # bytes of a block's operands: the second-level cache less the sums on their way
+SCRATCH = 4 << 20  # bytes of a task's operands and sums
 PARTIALS = 5 << 20  # bytes of partial sums
-SCRATCH = 4 << 20  # bytes of a task's
-TASKS = 16
+CHAIN = 64  # steps of a block, at most: the sum of one is rounded at each of them
+# Measured, in ns, by planes: the products of two tiles, turning a tile of dy, filling a slot; sums of a tile added to others.
+COSTS = {3: (43, 95, 5.5, 20), 2: (22, 80, 4.2, 20), 1: (8, 50, 2.8, 20)}
+ADDING = 0.1  # ns for a byte of partial sums
 
 
 class Window(NamedTuple):
@@ -33,10 +37,6 @@ class Window(NamedTuple):
     group: Array
     piece: Array
     origin: Array
-
-    @property
-    def kinds(self) -> int:
-        return len(self.piece)
 
 
 def _places(axis: Axis) -> tuple[list[int], dict[int, tuple[int, int]]]:
@@ -122,57 +122,47 @@ class Cut(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def cut(images: int, rows: Axis, columns: Axis, channels: int, filters: int, planes: int) -> Cut:
-    """A function of the shape alone, so that the bits do not depend on the threads."""
-    height, half = rows.outputs, -(-rows.outputs // 2)
-    if 20 * half * images < 19 * height * -(-images // 2):
-        pairs, height, streams = images, half, indices(images, half, 1, 0, half)
-    else:
-        pairs = -(-images // 2)
-        streams = indices(pairs, height, 2, 1, 0)
+    """The cheapest cut by the costs above: a function of the shape alone, so that the bits do not depend on the threads."""
+    height, pairs = rows.outputs, _up(images, 2)
+    streams = indices(pairs, height, 2, 1, 0)
+    half = _up(height, 2)
+    if half * images < 0.95 * height * pairs:  # an odd image would be paired with nothing
+        height, pairs = half, images
+        streams = indices(pairs, height, 1, 0, half)
     w = window(rows, columns, channels)
-    taps = len(w.group)
-    blocks = w.kinds or -(-channels // ROWS)
-    row_tiles, panels, chunks = -(-filters // ROWS), -(-filters // (2 * ROWS)), 1 if w.kinds else -(-blocks // 2)
-    reach = int(w.group[:, 2].max()), int(w.group[:, 4].max())
-    slots_across = len(w.column_residue) * (columns.outputs + reach[1])
-    best = None
-    multiply, turn, fill, store = {3: (31, 80, 5, 25), 2: (16, 60, 4, 25), 1: (6, 40, 3, 25)}[planes]
-    for filter_slices in _halvings(panels):
-        for chunk_slices in _halvings(chunks):
-            tall = min(row_tiles, 2 * -(-panels // filter_slices))
-            wide = blocks if w.kinds else min(blocks, 2 * -(-chunks // chunk_slices))
-            tiles = tall * (taps if w.kinds else wide * taps)
-            for many in _doublings(pairs):
-                parts = -(-columns.outputs * many // ROWS)
-                turned = parts * tall * planes * TILE
-                slots = slots_across * many * wide * planes * SLOT
-                room = (CACHE - slots * len(w.row_residue) * reach[0]) // (turned + slots * len(w.row_residue))
-                lines = max(1, min(height, room))
-                lines = -(-height // -(-height // lines))
-                if many > 1 and room < 1:
-                    break
-                steps = lines * parts
-                cost = steps * (tiles * multiply + tall * turn) + tiles * store
-                cost += (lines + reach[0]) * len(w.row_residue) * slots_across * many * wide * fill
-                count = -(-pairs // many) * -(-height // lines)
-                bytes_ = 4 * channels * filters * len(rows.taps) * len(columns.taps)
-                pieces = 1
-                while 2 * pieces * bytes_ <= PARTIALS and 8 * pieces <= count and pieces < 64:
-                    pieces *= 2
-                if pieces == 1 and tiles * TILE > SCRATCH // 2 and chunk_slices < chunks:
-                    continue
+    multiply, turn, fill, add = COSTS[planes]
+    down, across = int(w.group[:, 2].max()), int(w.group[:, 4].max())
+    kinds = len(w.piece)
+    panels, chunks = _up(filters, 2 * ROWS), 1 if kinds else _up(channels, 2 * ROWS)
+    size = 4 * filters * channels * len(rows.taps) * len(columns.taps)
+    found = []
+    for filter_slices, chunk_slices, many in product(_sizes(panels), _sizes(chunks), _sizes(pairs)):
+        tall = min(_up(filters, ROWS), 2 * _up(panels, filter_slices))
+        blocks = kinds or min(_up(channels, ROWS), 2 * _up(chunks, chunk_slices))
+        tiles = tall * len(w.group) * (1 if kinds else blocks)
+        parts = _up(columns.outputs * many, ROWS)
+        slots = len(w.row_residue) * len(w.column_residue) * (columns.outputs + across) * many * blocks
+        each = parts * tall * planes * TILE + slots * planes * SLOT  # bytes of a row
+        lines = max(1, min(height, (CACHE - slots * planes * SLOT * down) // each, CHAIN // parts))
+        lines = _up(height, _up(height, lines))
+        room = lines * each + slots * planes * SLOT * down
+        count = _up(pairs, many) * _up(height, lines)
+        cost = lines * parts * (tiles * multiply + tall * turn) + (lines + down) * slots * fill + tiles * add
+        for shares in _sizes(min(count, max(1, PARTIALS // size), 32)):
+            if shares > 1 or room + tiles * TILE <= SCRATCH:
                 slices = filter_slices * chunk_slices
-                total = cost * count * slices
-                score = total + 0.5 * total / (pieces * slices) * (1 if total > 50000 else 0)
-                if best is None or score < best[0]:
-                    best = score, indices(many, lines, pieces, filter_slices, chunk_slices)
-    assert best is not None
-    return Cut(streams, best[1])
+                total = cost * count * slices + (shares > 1) * shares * size * ADDING
+                largest = cost * _up(count, shares)  # of the tasks, for which the other threads may have to wait
+                found.append(
+                    (max(0, room - CACHE), total + largest / 2, (many, lines, shares, filter_slices, chunk_slices))
+                )
+    return Cut(streams, indices(*min(found)[2]))
 
 
-def _halvings(n: int) -> list[int]:
-    return sorted({1, *(i for i in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64) if i <= n)})
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
 
 
-def _doublings(n: int) -> list[int]:
-    return sorted({n, *(1 << i for i in range(n.bit_length()))})
+def _sizes(n: int) -> list[int]:
+    """Powers of two below n, and n."""
+    return [*(1 << i for i in range((n - 1).bit_length())), n]
