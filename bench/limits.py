@@ -119,8 +119,10 @@ def beside_the_arrays(product: str, shape: conv.Shape, threads: int) -> int:
     """Bytes at the call's largest moment, without its inputs and what it returns."""
     import fastnet
     from fastnet import memory
+    from fastnet.functional import packed
 
     fastnet.set_num_threads(threads)
+    packed.clear()  # what is kept from call to call is no scratch
     call = conv.PRODUCTS[product][0](shape, Side("fastnet"))
     memory.empty_cache()  # the largest moment is now
     answer = call()
