@@ -33,7 +33,7 @@ def affine_backward(dout: Any, cache: Any, *, input_gradient: bool = True) -> tu
     dout = gradient("affine_backward", dout, (x.shape[0], w.shape[1]), x.dtype)
     dx = ordinary(functional.linear(dout, w)[0]).reshape(x.shape) if input_gradient else None
     # A linear layer's dw is dy^T x, so the product with x and dout in each other's place is ours, in C order.
-    swapped = LinearSaved(np.ascontiguousarray(dout)[:, None, None], w, False)
+    swapped = LinearSaved(np.ascontiguousarray(dout), w, False)
     dw = functional.linear_backward(rows(x), swapped, input_gradient=False)[1]
     return dx, ordinary(dw), dout.sum(axis=0)
 
