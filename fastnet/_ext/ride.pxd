@@ -1,0 +1,266 @@
+"""What rides on a pass over images: a map per channel where its source is loaded, and work on its output while that is cached.
+
+A Load stands for v = act(t), t = (a - center) * scale + shift [+ (b - center') * scale'], per channel: a batch norm, an addition
+and a rectifier that were not given a pass of their own. act(t) = t for t > 0, else slope * t. A Finish is what is done to a block of
+outputs before it leaves the cache: the statistics of the next batch norm, or, of a gradient dv, the addition of what other
+branches gave, act'(t), and the sums that a batch norm's own gradient needs.
+
+Python hands over tuples: a Load as (b or None, coefficients (5, channels): center, scale, shift, center', scale'; slope), a Finish as
+(kind, add, value, a, b, coefficients, slope): see functional/deferred.py. All arrays have the memory of the one they ride on.
+"""
+
+from libc.string cimport memset
+
+from fastnet._ext.types cimport real
+
+cdef enum:
+    CENTER
+    SCALE
+    SHIFT
+    OTHER_CENTER
+    OTHER_SCALE
+    COEFFICIENTS        # rows
+
+cdef enum:              # kinds of Finish
+    NOTHING
+    STATISTICS          # its sums, (2, channels) of double: mean, and sum of squared deviations from it
+    GRADIENT            # (3, channels), added to: of g, g * (a - center), g * (b - center'), with g = act'(t) * (dv + add)
+
+cdef enum:
+    SUMS = 4            # rows of a part: STATISTICS needs a shift, a sum, a sum of squares, a count
+    SPAN = 128          # channels taken together
+
+
+ctypedef struct Load:
+    bint wanted, two
+    Py_ssize_t far      # numbers from one of a to the one of b at its place
+    const void *coefficients
+    Py_ssize_t columns  # from row to row of them
+    double slope
+
+
+ctypedef struct Finish:
+    int kind
+    const void *add     # NULL: nothing to add
+    const void *value   # v itself, where it is at hand: its sign is t's; NULL: t is computed
+    const void *a       # NULL: no t, so act' is 1 and there is one sum only
+    const void *b
+    const void *coefficients
+    Py_ssize_t columns
+    double slope
+
+
+cdef inline Load load_of(const real *x, tuple load):
+    """The Load of a tuple (None: numbers as they are) on an array that starts at x."""
+    cdef Load m
+    cdef const real[:, :, :, ::1] other
+    cdef const real[:, ::1] coefficients
+    m.wanted, m.two, m.far, m.coefficients, m.columns, m.slope = False, False, 0, NULL, 0, 1
+    if load is None:
+        return m
+    m.wanted, m.slope = True, load[2]
+    coefficients = load[1]
+    m.coefficients, m.columns = &coefficients[0, 0], coefficients.shape[1]
+    if load[0] is not None:
+        other = load[0]
+        m.two, m.far = True, &other[0, 0, 0, 0] - x
+    return m
+
+
+cdef inline const real *first_of(const real *kind, object array):
+    """The first number of an optional array of the kind's type; NULL without one."""
+    cdef const real[:, :, :, ::1] x
+    if array is None:
+        return NULL
+    x = array
+    return &x[0, 0, 0, 0]
+
+
+cdef inline Finish finish_of(const real *out, tuple finish):
+    """The Finish of a tuple; None: nothing is done. `out` only says which type its numbers have."""
+    cdef Finish f
+    cdef const real[:, ::1] coefficients
+    f.kind, f.add, f.value, f.a, f.b, f.coefficients, f.columns, f.slope = NOTHING, NULL, NULL, NULL, NULL, NULL, 0, 1
+    if finish is None:
+        return f
+    f.kind, f.slope = finish[0], finish[6]
+    f.add, f.value, f.a, f.b = first_of(out, finish[1]), first_of(out, finish[2]), first_of(out, finish[3]), first_of(out, finish[4])
+    if finish[5] is not None:
+        coefficients = finish[5]
+        f.coefficients, f.columns = &coefficients[0, 0], coefficients.shape[1]
+    return f
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------------
+
+cdef inline void rectify(real *v, Py_ssize_t n, real slope) noexcept nogil:
+    """v = act(v); NaN stays, and a slope of 0 makes 0 of -Inf too."""
+    cdef Py_ssize_t i
+    cdef real zero = 0
+    if slope == zero:
+        for i in range(n):
+            v[i] = zero if v[i] <= zero else v[i]
+    elif slope != 1:
+        for i in range(n):
+            v[i] = slope * v[i] if v[i] <= zero else v[i]
+
+
+cdef inline void load(const Load *m, const real *x, Py_ssize_t channel, Py_ssize_t n, real *v) noexcept nogil:
+    """v = the map of n channels of a pixel, from `channel` on: x is the first of them. v may be x."""
+    cdef const real *center = <const real *>m.coefficients + channel
+    cdef const real *scale = center + SCALE * m.columns
+    cdef const real *shift = center + SHIFT * m.columns
+    cdef const real *other_center = center + OTHER_CENTER * m.columns
+    cdef const real *other_scale = center + OTHER_SCALE * m.columns
+    cdef const real *b = x + m.far
+    cdef Py_ssize_t i
+    if m.two:
+        for i in range(n):
+            v[i] = (b[i] - other_center[i]) * other_scale[i] + ((x[i] - center[i]) * scale[i] + shift[i])
+    else:
+        for i in range(n):
+            v[i] = (x[i] - center[i]) * scale[i] + shift[i]
+    rectify(v, n, <real>m.slope)
+
+
+# --- finishing --------------------------------------------------------------------------------------------------------------
+
+cdef inline void statistics_of(const real *v, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t n, double *sums, Py_ssize_t row) noexcept nogil:
+    """Add so many pixels, `step` numbers apart, of n <= SPAN channels: about the first pixel that a part sees, so that a mean much
+    larger than the deviation costs nothing. Four pixels in the arithmetic of v, then double."""
+    cdef real shift[SPAN]
+    cdef real s, a, b, c, d
+    cdef double e
+    cdef double *total = sums + row
+    cdef double *squares = sums + 2 * row
+    cdef double *count = sums + 3 * row
+    cdef Py_ssize_t i, p = 0
+    if pixels <= 0:
+        return
+    if count[0] == 0:
+        for i in range(n):
+            sums[i] = <double>v[i]
+    for i in range(n):
+        shift[i] = <real>sums[i]
+        count[i] += pixels
+    while p + 4 <= pixels:
+        for i in range(n):
+            s = shift[i]
+            a = v[i] - s
+            b = v[i + step] - s
+            c = v[i + 2 * step] - s
+            d = v[i + 3 * step] - s
+            total[i] += <double>((a + b) + (c + d))
+            squares[i] += <double>((a * a + b * b) + (c * c + d * d))
+        p += 4
+        v += 4 * step
+    while p < pixels:
+        for i in range(n):
+            e = <double>v[i] - <double>shift[i]
+            total[i] += e
+            squares[i] += e * e
+        p += 1
+        v += step
+
+
+cdef inline void gate_of(const Finish *f, Py_ssize_t at, Py_ssize_t channel, Py_ssize_t n, real *t) noexcept nogil:
+    """t, or a number of its sign, of n channels of a pixel."""
+    cdef Load m
+    cdef Py_ssize_t i
+    if f.value != NULL:
+        for i in range(n):
+            t[i] = (<const real *>f.value)[at + i]
+        return
+    m.two, m.far, m.slope = f.b != NULL, <const real *>f.b - <const real *>f.a, 1
+    m.coefficients, m.columns = f.coefficients, f.columns
+    load(&m, <const real *>f.a + at, channel, n, t)
+
+
+cdef inline void gradient_of(const Finish *f, real *g, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t n,
+                             double *sums, Py_ssize_t row) noexcept nogil:
+    """g += add, g *= act'(t), and its sums, of so many pixels of n <= SPAN channels."""
+    cdef real t[SPAN]
+    cdef real part[3][SPAN]
+    cdef real slope = <real>f.slope, zero = 0
+    cdef Py_ssize_t i, p
+    cdef const real *add = <const real *>f.add
+    cdef const real *a = <const real *>f.a
+    cdef const real *b = <const real *>f.b
+    cdef const real *center = <const real *>f.coefficients + channel
+    cdef const real *other_center = center + OTHER_CENTER * f.columns
+    memset(part, 0, sizeof(part))
+    for p in range(pixels):
+        if add != NULL:
+            for i in range(n):
+                g[i] += add[at + i]
+        if slope != 1:
+            gate_of(f, at, channel, n, t)
+            if slope == zero:
+                for i in range(n):
+                    g[i] = zero if t[i] <= zero else g[i]
+            else:
+                for i in range(n):
+                    g[i] = g[i] * slope if t[i] <= zero else g[i]
+        if a == NULL:
+            for i in range(n):
+                part[0][i] += g[i]
+        else:
+            for i in range(n):
+                part[0][i] += g[i]
+                part[1][i] += g[i] * (a[at + i] - center[i])
+            if b != NULL:
+                for i in range(n):
+                    part[2][i] += g[i] * (b[at + i] - other_center[i])
+        at += step
+        g += step
+        if p % 8 == 7 or p == pixels - 1:
+            for i in range(n):
+                sums[i] += <double>part[0][i]
+                sums[row + i] += <double>part[1][i]
+                sums[2 * row + i] += <double>part[2][i]
+            memset(part, 0, sizeof(part))
+
+
+cdef inline void finish(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t channels,
+                        double *sums, Py_ssize_t row) noexcept nogil:
+    """The Finish of so many pixels, `step` numbers apart, of the channels from `channel` on: out[at] is the first of them. Their
+    sums are added to a part, SUMS rows of `row` channels that begin with zeros; sums is the place of `channel` in it."""
+    cdef Py_ssize_t c = 0, n
+    while c < channels:
+        n = min(channels - c, SPAN)
+        if f.kind == STATISTICS:
+            statistics_of(out + at + c, pixels, step, n, sums + c, row)
+        elif f.kind == GRADIENT:
+            gradient_of(f, out + at + c, at + c, pixels, step, channel + c, n, sums + c, row)
+        c += n
+
+
+cdef inline void add_parts(int kind, const double *parts, Py_ssize_t count, Py_ssize_t row, Py_ssize_t channels, Py_ssize_t pixels,
+                           double *sums, Py_ssize_t columns) noexcept nogil:
+    """The sums of all parts, in their order: as the kinds of Finish say. A row of a part has the channels of so many pixels."""
+    cdef Py_ssize_t k, c, r, i
+    cdef const double *part
+    cdef double n, m, mean, gap
+    if kind == GRADIENT:
+        for k in range(count):
+            part = parts + k * SUMS * row
+            for r in range(3):
+                for i in range(pixels):
+                    for c in range(channels):
+                        sums[r * columns + c] += part[r * row + i * channels + c]
+    if kind != STATISTICS:
+        return
+    for c in range(channels):
+        n = 0
+        sums[c] = sums[columns + c] = 0
+        for k in range(count):                 # Chan, Golub & LeVeque 1983: means and squared deviations of two sets, joined
+            for i in range(pixels):
+                part = parts + k * SUMS * row + i * channels + c
+                m = part[3 * row]
+                if m == 0:
+                    continue
+                mean = part[row] / m
+                gap = part[0] + mean - sums[c]
+                sums[columns + c] += max(0., part[2 * row] - m * mean * mean) + gap * gap * (n * m / (n + m))
+                n += m
+                sums[c] += gap * m / n

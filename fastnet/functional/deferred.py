@@ -1,0 +1,179 @@
+"""Work that is not given a pass of its own: maps per channel that the next product applies where it loads its source.
+
+A batch norm, a rectifier or an addition hands on a Deferred instead of an array: the numbers it was given, and what is to
+become of each. A product takes it along while it loads them; whoever cannot asks for `memory`. In the other direction, the
+gradient of such a value arrives as that of t, gated by act'(t) and with the sums that a batch norm needs: a Finish, which
+rides on the product that makes it. The compiled side is fastnet/_ext/ride.pxd.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import config, memory
+from .._ext import channelwise as kernels
+from ..memory import Array
+
+STATISTICS, GRADIENT = 1, 2  # kinds of Finish, as ride.pxd has them
+ROWS = 5  # of coefficients: center, scale, shift, center', scale'
+
+
+class Deferred:
+    """v = act(t), t = (a - center) * scale + shift [+ (b - center') * scale'], act(t) = t for t > 0, else slope * t.
+
+    a and b are images in channels-last memory (N, H, W, C); coefficients (5, C) in their dtype, or None: t = a.
+    statistics: (2, C) in float64, the mean and the sum of squared deviations of a, where a product has left them.
+    sums: (3, C) in float64, of a gradient g: those of g, of g * (a' - center) and of g * (b' - center'), where a' and b' are what
+    the value that it belongs to was made of.
+    """
+
+    __slots__ = ("_value", "a", "b", "coefficients", "slope", "statistics", "sums")
+
+    def __init__(
+        self,
+        a: Array,
+        coefficients: Array | None = None,
+        b: Array | None = None,
+        slope: float = 1.0,
+        *,
+        statistics: Array | None = None,
+        sums: Array | None = None,
+    ) -> None:
+        self.a, self.b, self.coefficients, self.slope = a, b, coefficients, slope
+        self.statistics, self.sums = statistics, sums
+        self._value: Array | None = a if coefficients is None and slope == 1 else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        n, h, w, c = self.a.shape
+        return n, c, h, w
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.a.dtype
+
+    @property
+    def linear(self) -> bool:
+        """Is v = t?"""
+        return self.slope == 1
+
+    @property
+    def plain(self) -> bool:
+        """Is v = a?"""
+        return self.coefficients is None and self.linear
+
+    def memory(self) -> Array:
+        """v in channels-last memory, made in one pass at the first call."""
+        if self._value is None:
+            self._value = memory.empty(self.a.shape, self.a.dtype)
+            kernels.apply(self.a, self._map(), self._value, config.get_num_threads())
+        return self._value
+
+    def array(self) -> Array:
+        """v, (N, C, H, W)."""
+        return self.memory().transpose(0, 3, 1, 2)
+
+    def load(self) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+        """What a product loads: an array and the Load that makes v of it (None: it is v)."""
+        return (self.a, self._map()) if self._value is None else (self._value, None)
+
+    def _map(self) -> tuple[Array | None, Array, float]:
+        coefficients = identity(self.a.shape[3], self.a.dtype) if self.coefficients is None else self.coefficients
+        return self.b, coefficients, self.slope
+
+    def rectified(self, slope: float) -> Deferred:
+        """The same t under another act."""
+        return Deferred(self.a, self.coefficients, self.b, slope)
+
+
+Value = Array | Deferred
+
+
+class Into(NamedTuple):
+    """Where a layer's input gradient goes: to `value`, which the layer was given, and onto what other users of it gave."""
+
+    value: Value
+    add: tuple[Array, ...] = ()
+
+
+class Finish(NamedTuple):
+    """What is done to an output while it is cached, and its sums: (2, C) of STATISTICS, (3, C) of a GRADIENT."""
+
+    kind: int
+    sums: Array
+    add: Array | None = None
+    value: Array | None = None
+    a: Array | None = None
+    b: Array | None = None
+    coefficients: Array | None = None
+    slope: float = 1.0
+
+    def arguments(self) -> tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float]:
+        """As the kernels want it; the sums are cleared for a new attempt."""
+        self.sums.fill(0)
+        return self.kind, self.add, self.value, self.a, self.b, self.coefficients, self.slope
+
+    def apply(self, out: Array) -> None:
+        """A pass of its own over out (N, H, W, C), where no product took it along."""
+        kernels.finish(out, self.arguments(), self.sums, config.get_num_threads())
+
+
+def identity(channels: int, dtype: Any) -> Array:
+    """Coefficients of t = a."""
+    coefficients = np.zeros((ROWS, channels), dtype)
+    coefficients[1] = 1
+    return coefficients
+
+
+def whole(x: Any) -> Any:
+    """The array of a Deferred; everything else as it is."""
+    return x.array() if isinstance(x, Deferred) else x
+
+
+def memory_of(x: Value) -> Array:
+    """Channels-last memory of an array (N, C, H, W) or of a Deferred."""
+    return x.memory() if isinstance(x, Deferred) else memory.channels_last(x)
+
+
+def statistics_wanted(channels: int) -> Finish:
+    """For the batch norm that follows a product."""
+    return Finish(STATISTICS, np.zeros((2, channels)))
+
+
+def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
+    """What is left to do to the gradient of into.value; None: nothing. `gated`: it is that of t already."""
+    value, add = into.value, _total(into.add)
+    if not isinstance(value, Deferred) or value.plain:
+        return None if add is None else Finish(GRADIENT, np.zeros((3, _channels(value))), add)
+    slope = 1.0 if gated else value.slope
+    made = value._value if slope != 1 else None
+    sums = np.zeros((3, value.a.shape[3]))
+    coefficients = value._map()[1]
+    return Finish(GRADIENT, sums, add, made, value.a, value.b, coefficients, slope)
+
+
+def deliver(dx: Value, into: Into, *, gated: bool = False) -> Value:
+    """The gradient of into.value's t, from that of its v (`gated`: of t), made in place."""
+    finish = finish_into(into, gated=gated)
+    if finish is None or (gated and finish.add is None and isinstance(dx, Deferred) and dx.sums is not None):
+        return dx
+    out = memory_of(dx)
+    finish.apply(out)
+    return Deferred(out, sums=finish.sums)
+
+
+def _channels(value: Value) -> int:
+    return value.shape[1]
+
+
+def _total(add: tuple[Array, ...]) -> Array | None:
+    """The sum of channels-last arrays, None of none."""
+    if not add:
+        return None
+    total = add[0]
+    for other in add[1:]:
+        total = total + other
+    return total
