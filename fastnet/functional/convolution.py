@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 from .. import memory
 from ..memory import Array
 from . import checks
+from .deferred import Deferred, Finish, Into, Value, finish_into, memory_of
 from .geometry import Geometry, geometry_of, output_padding_of, output_size
 from .products import bias_gradient, gather, scatter, weight_gradient
 
 
 class Conv2dSaved(NamedTuple):
-    """x in channels-last memory, the weights, whether there was a bias, the geometry, the output's shape."""
+    """x in channels-last memory or Deferred, the weights, whether there was a bias, the geometry, the output's shape."""
 
-    x: Array
+    x: Array | Deferred
     w: Array
     bias: bool
     geometry: Geometry
@@ -29,25 +30,49 @@ def conv2d(
     In float32, here and in the gradients, denormal numbers (below 1.2e-38) may count as zero.
     ValueError if the window does not fit the padded image or groups do not divide.  Dumoulin & Visin 2016, section 4.
     """
+    y, saved = convolve(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return y.transpose(0, 3, 1, 2), saved
+
+
+def convolve(
+    x: Value,
+    w: Array,
+    b: Array | None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    finish: Finish | None = None,
+) -> tuple[Array, Conv2dSaved]:
+    """conv2d of an array or of what is Deferred; y in channels-last memory, with what `finish` does to it."""
     w = checks.floats("conv2d", w, 4, "w")
     groups = checks.integer("conv2d", groups, "groups", 1)
     geometry = geometry_of("conv2d", w.shape[2:], stride, padding, dilation, groups, w.shape[1] * groups, w.shape[0])
-    image = checks.images("conv2d", x, w.shape[1] * groups)
+    image = _source("conv2d", x, w.shape[1] * groups)
     checks.same_dtype("conv2d", w, "w", image.dtype)
     if b is not None:
         b = checks.parameter("conv2d", b, "b", (w.shape[0],), image.dtype)
+    n, height, width, _ = image.a.shape if isinstance(image, Deferred) else image.shape
     if padding == "same":
-        size = image.shape[1:3]
+        size: tuple[int, ...] = (height, width)
     else:
-        size = tuple(output_size(image.shape[1 + i], *(pair[i] for pair in geometry[:4])) for i in (0, 1))
+        size = tuple(output_size(i, *(pair[k] for pair in geometry[:4])) for k, i in enumerate((height, width)))
     if min(size) < 1:
         raise ValueError(
             f"conv2d: window {geometry.kernel} with dilation {geometry.dilation} is larger than the padded input "
-            f"({image.shape[1] + 2 * geometry.padding[0]}, {image.shape[2] + 2 * geometry.padding[1]})"
+            f"({height + 2 * geometry.padding[0]}, {width + 2 * geometry.padding[1]})"
         )
-    y = memory.empty((image.shape[0], *size, w.shape[0]), image.dtype)
-    gather(image, w, b, y, geometry)
-    return y.transpose(0, 3, 1, 2), Conv2dSaved(image, w, b is not None, geometry, (y.shape[0], w.shape[0], *size))
+    y = memory.empty((n, *size, w.shape[0]), image.dtype)
+    gather(image, w, b, y, geometry, finish)
+    return y, Conv2dSaved(image, w, b is not None, geometry, (n, w.shape[0], size[0], size[1]))
+
+
+def _source(op: str, x: Value, channels: int) -> Array | Deferred:
+    """What a product loads: x itself if it is Deferred, else its channels-last memory; ValueError unless it has that many channels."""
+    if isinstance(x, Deferred) and x.shape[1] == channels:
+        return x
+    return checks.images(op, x.array() if isinstance(x, Deferred) else x, channels)
 
 
 def conv2d_backward(
@@ -59,14 +84,28 @@ def conv2d_backward(
     dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None without `input_gradient`, dw (F, C/groups, KH, KW), db (F,) or None.
     ValueError if dy has not the output's shape.  Dumoulin & Visin 2016, section 4.
     """
-    x, w, bias, geometry, shape = saved
-    dy = memory.channels_last(checks.gradient("conv2d_backward", dy, shape, x.dtype))
-    dx = None
-    if input_gradient:
-        dx = memory.empty(x.shape, x.dtype)
-        scatter(dy, w, None, dx, geometry)
-        dx = dx.transpose(0, 3, 1, 2)
-    return dx, weight_gradient(x, dy, geometry), bias_gradient(dy) if bias else None
+    x = saved.x
+    checks.gradient("conv2d_backward", dy, saved.shape, x.dtype)
+    into = Into(x.array() if isinstance(x, Deferred) else x.transpose(0, 3, 1, 2)) if input_gradient else None
+    dx, dw, db = convolve_back(dy, saved, into)
+    return None if dx is None else dx.array(), dw, db
+
+
+def convolve_back(dy: Value, saved: Conv2dSaved, into: Into | None) -> tuple[Deferred | None, Array, Array | None]:
+    """conv2d_backward of a gradient that may be Deferred, its dx finished as `into` wants it; None: no dx."""
+    x, w, bias, geometry, _ = saved
+    gradient = dy if isinstance(dy, Deferred) else memory.channels_last(dy)
+    dw = weight_gradient(x, gradient, geometry)
+    db = None
+    if bias:
+        sums = dy.sums if isinstance(dy, Deferred) else None
+        db = bias_gradient(memory_of(dy)) if sums is None else sums[0].astype(w.dtype)
+    if into is None:
+        return None, dw, db
+    finish = finish_into(into)
+    dx = memory.empty(x.a.shape if isinstance(x, Deferred) else x.shape, x.dtype)
+    scatter(gradient, w, None, dx, geometry, finish)
+    return Deferred(dx, sums=None if finish is None else finish.sums), dw, db
 
 
 def conv_transpose2d(

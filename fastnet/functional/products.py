@@ -15,6 +15,7 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, winograd
+from .deferred import Deferred, Finish
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
@@ -104,20 +105,34 @@ def _numbers(geometry: Geometry) -> Array:
     return indices(*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
 
 
-def gather(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+def _memory(x: Array | Deferred) -> Array:
+    return x.memory() if isinstance(x, Deferred) else x
+
+
+def gather(
+    x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
+) -> None:
+    x = _memory(x)
     if _is_depthwise(geometry, x.shape[3], out.shape[3]):
         depthwise.gather(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     else:
         correlate(x, w, b, out, geometry, scatter=False)
+    if finish is not None:
+        finish.apply(out)
 
 
-def scatter(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
+def scatter(
+    x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
+) -> None:
+    x = _memory(x)
     if _is_depthwise(geometry, x.shape[3], out.shape[3]):
         depthwise.scatter(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
         correlate(x, w, b, out, geometry, scatter=True)
     else:
         _stamp(x, w, b, out, geometry)
+    if finish is not None:
+        finish.apply(out)
 
 
 def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
@@ -143,7 +158,8 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
         out += b
 
 
-def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
+def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry) -> Array:
+    x, dy = _memory(x), _memory(dy)
     if not _is_depthwise(geometry, x.shape[3], dy.shape[3]):
         return weights(x, dy, geometry)
     dw = memory.empty((x.shape[3], 1, *geometry.kernel), x.dtype)
