@@ -1,16 +1,24 @@
 """Initial weights, and the generator from which they are drawn.
 
+`initialize(net, he_normal)` draws all weights of a net anew, `lsuv(net, x)` draws and scales them by what x does in it.
+
 Every function is `name(shape, rng=None, *, options) -> float32 array` for weights (out, in) of a linear layer
 or (F, C/groups, KH, KW) of a convolution; rng is a NumPy Generator, by default the package's (`manual_seed` sets it).
 The question they answer: which variance keeps activations and gradients of the same size from layer to layer?
 """
 
+from __future__ import annotations
+
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .memory import Array
+
+if TYPE_CHECKING:
+    from .layers.base import Layer
 
 Rng = np.random.Generator | None
 Mode = Literal["fan_in", "fan_out", "average"]
@@ -162,3 +170,66 @@ def dirac(shape: tuple[int, ...], rng: Rng = None, *, groups: int = 1) -> Array:
         index: tuple[slice | int, ...] = (slice(f, None, per_group), f, *centre)
         w[index] = 1
     return w
+
+
+def weighted(net: Layer) -> list[Layer]:
+    """The layers of a net with a decayed .weight of two or more dimensions, in order: convolutions and linear layers."""
+    found = [(layer, layer._parameters.get("weight")) for layer in net.modules()]
+    return [layer for layer, w in found if w is not None and w.decay and w.data.ndim > 1]
+
+
+def initialize(net: Layer, initializer: Callable[..., Array] = he_normal, rng: Rng = None, **options: Any) -> Layer:
+    """Draw every weight of the net's convolutions and linear layers anew, set their biases to 0; returns the net.
+
+    initialize(net, xavier_normal, mode="fan_in"); the options are the initializer's.
+    """
+    for layer in weighted(net):
+        w = layer._parameters["weight"]
+        w.data = initializer(w.shape, rng, **options).astype(w.data.dtype, copy=False)
+        if "bias" in layer._parameters:
+            layer._parameters["bias"].data.fill(0)
+    return net
+
+
+class _Reached(Exception):
+    """The output that `_output` looks for."""
+
+
+def _output(net: Layer, layer: Layer, x: Array) -> Array:
+    """What this layer of the net gives for x in evaluation mode; what follows it does not run."""
+    forward = layer.forward
+
+    def stop(x: Array) -> Array:
+        raise _Reached(forward(x))
+
+    layer.forward = stop  # type: ignore[method-assign]  # on the object, in front of the class's
+    try:
+        with net.evaluating():
+            net.forward(x)
+    except _Reached as reached:
+        y: Array = reached.args[0]
+        return y
+    finally:
+        del layer.forward
+    raise ValueError(f"lsuv: the net does not run its {type(layer).__name__}({layer.extra_repr()})")
+
+
+def lsuv(net: Layer, x: Array, rng: Rng = None, *, tolerance: float = 0.01, iterations: int = 10) -> Layer:
+    """Layer-sequential unit variance: orthogonal weights, then w /= std of the layer's own output for x; returns the net.
+
+    The layers are taken in their order, each scaled until |std - 1| < tolerance (`iterations` times at most), so that x
+    (N, …), some dozens of training examples as the net gets them, makes outputs of variance 1 in every layer, whatever
+    the activations between them do. Biases are set to 0. ValueError if a layer's output for x does not vary.
+    Mishkin & Matas 2016 ("All you need is a good init"), algorithm 1.
+    """
+    initialize(net, orthogonal, rng)
+    for layer in weighted(net):
+        w = layer._parameters["weight"].data
+        for _ in range(iterations):
+            std = float(_output(net, layer, x).std(dtype=np.float64))
+            if not 0 < std < math.inf:
+                raise ValueError(f"lsuv: the output of {layer!r} has the standard deviation {std}")
+            if abs(std - 1) < tolerance:
+                break
+            w /= w.dtype.type(std)
+    return net

@@ -7,7 +7,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +19,10 @@ from .errors import FormatError
 from .layers.base import Layer
 from .losses import SoftmaxCrossEntropy
 from .memory import Array
-from .optim import EMA, LBFGS
+from .optim import EMA
 from .regularization import Regularization, regularizer
 from .training.arguments import built, entry, integer, schedules, split
+from .training.averaged import Averaged
 from .training.history import History
 from .training.interrupts import Interrupts
 from .training.nonfinite import explain_gradients, explain_loss, finite
@@ -49,7 +50,8 @@ class Solver:
     regularization  a number (L2: 0.5 * number * sum w^2 of decayed parameters) or an object of fastnet.regularization; it is
                     part of the reported loss
     average         an EMA (updated every step) or SWA (updated after every epoch of the last quarter) of fastnet.optim, used
-                    for every evaluation and for `best` from its first update on
+                    for every evaluation and for `best` from its first update on, with batch-norm statistics recomputed
+                    from 1,000 training examples
 
     **Normalization.** `solver.normalize` prepares training images: data's own `normalize` (a fitted fastnet.data
     preprocessing) if it has one, else Normalize fitted on the training split if that is uint8, else nothing.
@@ -115,6 +117,7 @@ class Solver:
             layer.rng = np.random.default_rng([self.seed, 1, i])
         chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.x_train))[:SAMPLE]
         self._sample = np.sort(chosen)
+        self._averaged = Averaged(net, lambda: self._prepared(self.x_train[self._sample]))
         self.history = History()
         self.step = 0  # updates done
         self.epoch = 0  # epochs finished
@@ -234,7 +237,7 @@ class Solver:
         data = self.optimizer.buffer.data
         decayed = data[: self.optimizer.buffer.decayed]
         old = decayed.copy() if self.batch == self.batches - 1 else None  # once an epoch: for the update ratio
-        if isinstance(self.optimizer, LBFGS):  # it looks at the batch several times
+        if getattr(self.optimizer, "needs_closure", False):  # it looks at the batch several times
             self.optimizer.step(lambda: self._gradients(x, y)[0])
         else:
             self.optimizer.step()
@@ -249,7 +252,7 @@ class Solver:
         history = self.history
         if self.average is not None and not isinstance(self.average, EMA) and 4 * (self.epoch + 1) > 3 * self.epochs:
             self.average.update()
-        with self._averaged():
+        with self._averaged(self.average):
             _, train = self._measure(self.x_train[self._sample], self.y_train[self._sample])
             loss, accuracy = math.nan, math.nan
             if len(self.x_val):
@@ -285,12 +288,12 @@ class Solver:
 
     def predict(self, x: Array, batch_size: int = 256) -> Array:
         """Scores of examples x, with the average's weights if there is one; uint8 images are normalized as in training."""
-        with self._averaged():
+        with self._averaged(self.average):
             return self._scores(x, batch_size)
 
     def evaluate(self, x: Array, y: Array, batch_size: int = 256) -> float:
         """The share of examples x whose highest score is that of y; the mean loss where y are no class numbers."""
-        with self._averaged():
+        with self._averaged(self.average):
             loss, accuracy = self._measure(x, y, batch_size)
         return loss if math.isnan(accuracy) else accuracy
 
@@ -314,6 +317,10 @@ class Solver:
         with self.net.evaluating():
             return np.concatenate([self.net.forward(self.normalize(piece)) for piece in pieces])
 
+    def _prepared(self, x: Array) -> Array:
+        """Examples of the training split as the net gets them."""
+        return x if self.normalize is None else np.asarray(self.normalize(x))
+
     def _measure(self, x: Array, y: Array, batch_size: int = 256) -> tuple[float, float]:
         """(mean loss, accuracy) in evaluation mode; accuracy nan where y are no class numbers."""
         scores = self._scores(x, batch_size)
@@ -323,15 +330,6 @@ class Solver:
         if y.dtype.kind not in "iu" or y.ndim != 1 or scores.ndim != 2:
             return loss, math.nan
         return loss, float((scores.argmax(1) == y).mean())
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The average's weights in the net inside the block."""
-        if self.average is None or not self.average.updates:
-            yield
-            return
-        with self.average.applied():
-            yield
 
     # --- stopping and going on ----------------------------------------------------------------------------------------
 

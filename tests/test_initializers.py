@@ -147,3 +147,80 @@ def test_same_distribution_as_torch_when_installed():
         assert theirs.detach().abs().max().item() <= bound
         assert np.abs(ours).max() <= bound
     assert np.std(draw("torch_uniform", CONV)) == pytest.approx(layer.weight.std().item(), rel=0.02)
+
+
+# --- whole nets -------------------------------------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(5).standard_normal((30, 3, 9, 8)).astype(np.float32)
+
+
+def deep(activation=fastnet.Tanh):
+    return fastnet.Sequential(
+        fastnet.Conv2d(3, 8, 3),
+        fastnet.BatchNorm2d(8),
+        activation(),
+        fastnet.Residual(fastnet.Sequential(fastnet.Conv2d(8, 8, 3, padding=1), activation())),
+        fastnet.Dropout(0.5),
+        fastnet.Flatten(),
+        fastnet.LayerNorm((8 * 7 * 6,)),
+        fastnet.Linear(8 * 7 * 6, 50),
+        activation(),
+        fastnet.Linear(50, 7),
+    )
+
+
+def outputs(net, x):
+    """What every convolution and linear layer gives."""
+    return {id(layer): initializers._output(net, layer, x) for layer in initializers.weighted(net)}
+
+
+def test_initialize_draws_weights_and_zeroes_biases_and_leaves_the_rest():
+    net = deep()
+    before = net.state_dict()
+    assert initializers.initialize(net, initializers.gaussian, np.random.default_rng(0), std=0.5) is net
+    changed = {name for name, value in net.state_dict().items() if (value != before[name]).any()}
+    weights = {"0", "3.body.0", "7", "9"}
+    assert changed == {f"{name}.{which}" for name in weights for which in ("weight", "bias")}
+    assert net[7].weight.data.std() == pytest.approx(0.5, rel=0.05)
+    assert not net[7].bias.data.any()
+
+
+@pytest.mark.parametrize("activation", [fastnet.Tanh, fastnet.ReLU, fastnet.Sigmoid])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lsuv_gives_every_layer_outputs_of_unit_variance(activation, dtype):
+    net, x = deep(activation).astype(dtype), IMAGES.astype(dtype)
+    assert initializers.lsuv(net, x, np.random.default_rng(0)) is net
+    found = outputs(net, x)
+    assert len(found) == 4
+    for y in found.values():
+        assert y.std() == pytest.approx(1, abs=0.01)
+    w = net[9].weight.data.astype(np.float64)
+    product = w @ w.T
+    np.testing.assert_allclose(product / product[0, 0], np.eye(7), atol=1e-4)  # scaled, but still orthogonal
+
+
+def test_lsuv_leaves_modes_statistics_and_random_states():
+    net = deep()
+    state, random = net[1].state_dict(), net[4].rng.bit_generator.state
+    initializers.lsuv(net, IMAGES)
+    assert all(layer.training for layer in net.modules())
+    assert net[4].rng.bit_generator.state == random
+    assert not any("forward" in vars(layer) for layer in net.modules())
+    for name, value in net[1].state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+def test_lsuv_says_what_it_cannot_scale():
+    with pytest.raises(ValueError, match=r"the output of Conv2d\(3, 8.* has the standard deviation 0"):
+        initializers.lsuv(deep(), 0 * IMAGES)
+
+    class Forgets(fastnet.Layer):
+        def __init__(self):
+            super().__init__()
+            self.add_child("unused", fastnet.Linear(3, 4))
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="the net does not run its Linear"):
+        initializers.lsuv(Forgets(), IMAGES)

@@ -3,7 +3,9 @@ from ..memory import Array
 def sgd(
     w: Array, g: Array, v: Array | None, decayed: int, lr: float, mu: float, nesterov: bool, decay: float, threads: int
 ) -> None: ...
-def adagrad(w: Array, g: Array, a: Array, decayed: int, lr: float, eps: float, decay: float, threads: int) -> None: ...
+def adagrad(
+    w: Array, g: Array, a: Array, decayed: int, lr: float, eps: float, decay: float, threads: int, inside: float = 0.0
+) -> None: ...
 def rmsprop(
     w: Array,
     g: Array,
@@ -34,4 +36,5 @@ def adam(
     decay: float,
     shrink: float,
     threads: int,
+    inside: float = 0.0,
 ) -> None: ...

@@ -71,7 +71,7 @@ def sgd(real[::1] w, const real[::1] g, real[::1] v, Py_ssize_t decayed, double 
 
 
 cdef void adagrad_chunk(
-    Py_ssize_t c, Py_ssize_t n, Py_ssize_t decayed, real *w, const real *g, real *a, real lr, real eps, real decay
+    Py_ssize_t c, Py_ssize_t n, Py_ssize_t decayed, real *w, const real *g, real *a, real lr, real eps, real inside, real decay
 ) noexcept nogil:
     cdef Span s = span(c, n, decayed)
     cdef bint decays = s.decays and decay != 0
@@ -81,11 +81,14 @@ cdef void adagrad_chunk(
         d = g[i] + decay * w[i] if decays else g[i]
         u = a[i] + d * d
         a[i] = u
-        w[i] -= lr * (d / (root(u) + eps))
+        w[i] -= lr * (d / (root(u + inside) + eps))
 
 
-def adagrad(real[::1] w, const real[::1] g, real[::1] a, Py_ssize_t decayed, double lr, double eps, double decay, int threads):
-    """d = g + decay w; a += d^2; w -= lr d / (sqrt(a) + eps)."""
+def adagrad(
+    real[::1] w, const real[::1] g, real[::1] a, Py_ssize_t decayed, double lr, double eps, double decay, int threads,
+    double inside=0.0
+):
+    """d = g + decay w; a += d^2; w -= lr d / (sqrt(a + inside) + eps)."""
     cdef Py_ssize_t n = length(w, g, decayed), count = chunks(n, decayed), c
     cdef real *pa = state(a, n)
     if n == 0:
@@ -94,7 +97,7 @@ def adagrad(real[::1] w, const real[::1] g, real[::1] a, Py_ssize_t decayed, dou
     cdef const real *pg = &g[0]
     cdef int team = <int>min(threads, count)
     for c in prange(count, nogil=True, num_threads=team, schedule="static"):
-        adagrad_chunk(c, n, decayed, pw, pg, pa, <real>lr, <real>eps, <real>decay)
+        adagrad_chunk(c, n, decayed, pw, pg, pa, <real>lr, <real>eps, <real>inside, <real>decay)
 
 
 # --- RMSProp ------------------------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ def rmsprop(
 
 cdef void adam_chunk(
     Py_ssize_t c, Py_ssize_t n, Py_ssize_t decayed, real *w, const real *g, real *m, real *v, real lr, real rest1, real beta2,
-    real rest2, real correction, real eps, real decay, real shrink
+    real rest2, real correction, real eps, real inside, real decay, real shrink
 ) noexcept nogil:
     cdef Span s = span(c, n, decayed)
     cdef bint decays = s.decays and decay != 0
@@ -189,12 +192,12 @@ cdef void adam_chunk(
         square = beta2 * v[i] + rest2 * d * d
         m[i] = mean
         v[i] = square
-        w[i] = w[i] * shrink - lr * (mean / (root(square) * correction + eps))
+        w[i] = w[i] * shrink - lr * (mean / (root(square + inside) * correction + eps))
 
 
 cdef void amsgrad_chunk(
     Py_ssize_t c, Py_ssize_t n, Py_ssize_t decayed, real *w, const real *g, real *m, real *v, real *top, real lr, real rest1,
-    real beta2, real rest2, real correction, real eps, real decay, real shrink
+    real beta2, real rest2, real correction, real eps, real inside, real decay, real shrink
 ) noexcept nogil:
     cdef Span s = span(c, n, decayed)
     cdef bint decays = s.decays and decay != 0
@@ -211,14 +214,15 @@ cdef void amsgrad_chunk(
         m[i] = mean
         v[i] = square
         top[i] = most
-        w[i] = w[i] * shrink - lr * (mean / (root(most) * correction + eps))
+        w[i] = w[i] * shrink - lr * (mean / (root(most + inside) * correction + eps))
 
 
 def adam(
     real[::1] w, const real[::1] g, real[::1] m, real[::1] v, real[::1] top, Py_ssize_t decayed, double lr, double beta1,
-    double beta2, double correction, double eps, double decay, double shrink, int threads
+    double beta2, double correction, double eps, double decay, double shrink, int threads, double inside=0.0
 ):
-    """d = g + decay w; m += (1 - beta1) (d - m); v = beta2 v + (1 - beta2) d^2; w = shrink w - lr m / (correction sqrt(v) + eps).
+    """d = g + decay w; m += (1 - beta1) (d - m); v = beta2 v + (1 - beta2) d^2; w = shrink w -
+    lr m / (correction sqrt(v + inside) + eps).
 
     lr is divided by 1 - beta1^t already, correction is 1 / sqrt(1 - beta2^t). With top: top = max(top, v) stands under the root.
     """
@@ -235,12 +239,12 @@ def adam(
     if pt == NULL:
         for c in prange(count, nogil=True, num_threads=team, schedule="static"):
             adam_chunk(
-                c, n, decayed, pw, pg, pm, pv, <real>lr, rest1, <real>beta2, rest2, <real>correction, <real>eps, <real>decay,
-                <real>shrink
+                c, n, decayed, pw, pg, pm, pv, <real>lr, rest1, <real>beta2, rest2, <real>correction, <real>eps, <real>inside,
+                <real>decay, <real>shrink
             )
     else:
         for c in prange(count, nogil=True, num_threads=team, schedule="static"):
             amsgrad_chunk(
                 c, n, decayed, pw, pg, pm, pv, pt, <real>lr, rest1, <real>beta2, rest2, <real>correction, <real>eps,
-                <real>decay, <real>shrink
+                <real>inside, <real>decay, <real>shrink
             )

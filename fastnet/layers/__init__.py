@@ -4,7 +4,8 @@ from .activations import ELU, GELU, LeakyReLU, Maxout, PReLU, ReLU, Sigmoid, SiL
 from .base import Layer
 from .containers import Concat, Residual, Sequential
 from .convolution import Conv2d, ConvTranspose2d
-from .dropout import Dropout, Dropout2d
+from .dropconnect import DropConnect
+from .dropout import Dropout, Dropout2d, VanillaDropout
 from .linear import Linear
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
@@ -20,6 +21,7 @@ __all__ = [
     "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "DropConnect",
     "Dropout",
     "Dropout2d",
     "Flatten",
@@ -39,5 +41,6 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "VanillaDropout",
     "ZeroPad2d",
 ]

@@ -1,12 +1,16 @@
-"""Dropout layers. p is the probability to DROP; what is kept is scaled by 1 / (1 - p) in training, nothing happens after it."""
+"""Dropout layers. p is the probability to DROP; what is kept is scaled by 1 / (1 - p) in training, nothing happens after it.
+
+(In VanillaDropout, which is there for contrast, it is the other way round.)
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import functional, initializers
+from .. import functional, initializers, memory
 from ..functional.dropout import DropoutSaved, probability
+from ..functional.elementwise import logical, same_order
 from ..memory import Array
 from .base import Layer
 
@@ -52,3 +56,28 @@ class Dropout2d(_Dropout):
 
     pair = functional.dropout2d, functional.dropout2d_backward
     ndim = 4
+
+
+class VanillaDropout(_Dropout):
+    """Dropout as it was first: y[i] = x[i] with probability 1 - p, else 0, in training; y = (1 - p) x in evaluation.
+
+    It does what Dropout does, with the price paid at the wrong end: every prediction multiplies, and a net that forgets to
+    is wrong by a factor. For comparing; use Dropout.  Hinton et al. 2012; course notes CS231n, "Dropout".
+    """
+
+    pair = functional.dropout, functional.dropout_backward
+
+    def forward(self, x: Array) -> Array:
+        if not self.training:
+            return self._scaled(functional.checks.floats("VanillaDropout", x))
+        return self._scaled(super().forward(x))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        return self._scaled(super().backward(dy))
+
+    def _scaled(self, x: Array) -> Array:
+        """(1 - p) x, which takes the inverted form's scale out again."""
+        images = x.ndim == 4
+        source = same_order(x, images)
+        out = memory.empty(source.shape, source.dtype)
+        return logical(np.multiply(source, source.dtype.type(1 - self.p), out=out), images)

@@ -18,9 +18,11 @@ from .schedules import (
     Schedule,
     StepDecay,
     Triangular,
+    WarmRestarts,
     WarmUp,
 )
-from .sgd import SGD
+from .sgd import SGD, NesterovLookAhead
+from .statistics import recompute_batch_norm
 
 __all__ = [
     "EMA",
@@ -35,6 +37,7 @@ __all__ = [
     "ExponentialDecay",
     "InverseTimeDecay",
     "MaxNorm",
+    "NesterovLookAhead",
     "OneCycle",
     "PiecewiseLinear",
     "RMSProp",
@@ -43,7 +46,9 @@ __all__ = [
     "Schedule",
     "StepDecay",
     "Triangular",
+    "WarmRestarts",
     "WarmUp",
     "clip_grad_norm",
     "clip_grad_value",
+    "recompute_batch_norm",
 ]

@@ -13,7 +13,8 @@ from .rule import Rule
 class AdaGrad(Rule):
     """d = g + weight_decay w;  a += d^2;  w -= lr d / (sqrt(a) + eps).
 
-    a starts at initial_accumulator_value. PyTorch's defaults; the course's has eps 1e-7.
+    a starts at initial_accumulator_value. With eps_inside the root is sqrt(a + eps). PyTorch's defaults; the course's has
+    eps 1e-7.
     Duchi, Hazan & Singer 2011, figure 1 (the diagonal form).
     """
 
@@ -22,10 +23,12 @@ class AdaGrad(Rule):
         "eps": checks.POSITIVE,  # 0 would make 0 / 0 of a weight without gradients
         "weight_decay": checks.NOT_NEGATIVE,
         "initial_accumulator_value": checks.NOT_NEGATIVE,
+        "eps_inside": checks.flag,
     }
     eps: float
     weight_decay: float
     initial_accumulator_value: float
+    eps_inside: bool
 
     def __init__(
         self,
@@ -35,9 +38,15 @@ class AdaGrad(Rule):
         eps: float = 1e-10,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
+        eps_inside: bool = False,
     ) -> None:
         super().__init__(
-            params, lr=lr, eps=eps, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value
+            params,
+            lr=lr,
+            eps=eps,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps_inside=eps_inside,
         )
 
     def arrays(self) -> tuple[str, ...]:
@@ -47,4 +56,7 @@ class AdaGrad(Rule):
         return self.initial_accumulator_value
 
     def update(self, w: Array, g: Array, threads: int) -> None:
-        kernels.adagrad(w, g, self.array("sum"), self.buffer.decayed, self.lr, self.eps, self.weight_decay, threads)
+        outside, inside = (0.0, {"inside": self.eps}) if self.eps_inside else (self.eps, {})
+        kernels.adagrad(
+            w, g, self.array("sum"), self.buffer.decayed, self.lr, outside, self.weight_decay, threads, **inside
+        )

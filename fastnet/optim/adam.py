@@ -16,7 +16,8 @@ class Adam(Rule):
     w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps),  t = 1, 2, …
 
     weight_decay is L2 regularisation: it passes through m and v, so weights with large gradients decay less (in AdamW
-    they do not). With amsgrad the largest v so far stands under the root. `betas` reads and sets beta1 and beta2, which
+    they do not). With amsgrad the largest v so far stands under the root. With eps_inside the root is
+    sqrt(v / (1 - beta2^t) + eps). `betas` reads and sets beta1 and beta2, which
     are the attributes that a schedule drives.
     Kingma & Ba 2015, algorithm 1; amsgrad: Reddi, Kale & Kumar 2018, algorithm 2.
     """
@@ -28,6 +29,7 @@ class Adam(Rule):
         "eps": checks.POSITIVE,  # 0 would make 0 / 0 of a weight without gradients
         "weight_decay": checks.NOT_NEGATIVE,
         "amsgrad": checks.flag,
+        "eps_inside": checks.flag,
     }
     decoupled: ClassVar[bool] = False  # weight decay beside the gradient instead of in it
     beta1: float
@@ -35,6 +37,7 @@ class Adam(Rule):
     eps: float
     weight_decay: float
     amsgrad: bool
+    eps_inside: bool
 
     def __init__(
         self,
@@ -44,9 +47,20 @@ class Adam(Rule):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        *,
+        eps_inside: bool = False,
     ) -> None:
         beta1, beta2 = self._pair(betas)
-        super().__init__(params, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+        super().__init__(
+            params,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            eps_inside=eps_inside,
+        )
 
     def _pair(self, betas: Any) -> tuple[float, float]:
         if not isinstance(betas, tuple | list) or len(betas) != 2:
@@ -71,6 +85,8 @@ class Adam(Rule):
         return name == "max_exp_avg_sq"
 
     def update(self, w: Array, g: Array, threads: int) -> None:
+        unbiased = 1 - self.beta2**self.steps  # sqrt(v / unbiased + eps) = sqrt(v + eps unbiased) / sqrt(unbiased)
+        outside, inside = (0.0, {"inside": self.eps * unbiased}) if self.eps_inside else (self.eps, {})
         kernels.adam(
             w,
             g,
@@ -81,11 +97,12 @@ class Adam(Rule):
             self.lr / (1 - self.beta1**self.steps),
             self.beta1,
             self.beta2,
-            1 / math.sqrt(1 - self.beta2**self.steps),
-            self.eps,
+            1 / math.sqrt(unbiased),
+            outside,
             0.0 if self.decoupled else self.weight_decay,
             1 - self.lr * self.weight_decay if self.decoupled else 1.0,
             threads,
+            **inside,
         )
 
 
@@ -105,5 +122,7 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        *,
+        eps_inside: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, eps_inside=eps_inside)

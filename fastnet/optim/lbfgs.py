@@ -33,6 +33,7 @@ class LBFGS(Rule):
     Nocedal 1980; Nocedal & Wright 2006, algorithm 7.4.
     """
 
+    needs_closure = True
     hyperparameters: ClassVar = {
         "lr": checks.NOT_NEGATIVE,
         "max_iter": checks.Integer(1),

@@ -37,6 +37,7 @@ class Rule:
     """
 
     hyperparameters: ClassVar[Mapping[str, checks.Check]] = {"lr": checks.NOT_NEGATIVE}
+    needs_closure: ClassVar[bool] = False  # step asks for gradients at places of its own choice
     lr: float
 
     def __init__(self, params: Iterable[Parameter], **hyperparameters: Any) -> None:

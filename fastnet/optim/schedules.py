@@ -121,6 +121,32 @@ class CosineDecay(Schedule):
         return _cosine(self.initial, self.final, min(1.0, t / self.steps))
 
 
+class WarmRestarts(Schedule):
+    """CosineDecay of `steps` steps, again and again; every cycle is `factor` times as long as the one before.
+
+    Within a cycle at u of its length T:  value = final + (initial - final) (1 + cos(pi u / T)) / 2. A checkpoint at the end
+    of every cycle gives the nets of a snapshot ensemble (fastnet.Ensemble.snapshots) for the price of one run.
+    Loshchilov & Hutter 2017, equation 5; Huang et al. 2017 for the ensemble.
+    """
+
+    initial: float
+    steps: float
+    final: float
+    factor: float
+
+    def __init__(self, initial: float, steps: float, final: float = 0.0, factor: float = 1.0) -> None:
+        self._keep(initial=(checks.ANY, initial), steps=(checks.POSITIVE, steps), final=(checks.ANY, final))
+        self._keep(factor=(checks.Real(1.0), factor))
+
+    def value(self, t: float) -> float:
+        if self.factor == 1:
+            return _cosine(self.initial, self.final, t % self.steps / self.steps)
+        # 1 + factor + … + factor^(n-1) cycles' lengths are over at t; n from the sum of the geometric series
+        n = math.floor(math.log1p(t / self.steps * (self.factor - 1)) / math.log(self.factor) + 1e-12)
+        start = self.steps * (self.factor**n - 1) / (self.factor - 1)
+        return _cosine(self.initial, self.final, max(0.0, t - start) / (self.steps * self.factor**n))
+
+
 class PiecewiseLinear(Schedule):
     """Straight lines through the points (t, value); the first value before them, the last one after them.
 

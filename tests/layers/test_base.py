@@ -34,7 +34,8 @@ EVERY = {
     "BatchNorm2d": ((6,), None), "BatchNorm1d": ((6,), ROWS), "LayerNorm": (((6, 8, 7),), None),
     "GroupNorm": ((3, 6), None), "ReLU": ((), None), "LeakyReLU": ((), None), "ELU": ((), None), "Sigmoid": ((), None),
     "Tanh": ((), None), "Maxout": ((3,), None), "PReLU": ((), None), "GELU": ((), None), "SiLU": ((), None),
-    "Softplus": ((), None), "Dropout": ((), None), "Dropout2d": ((), None), "Flatten": ((), None),
+    "Softplus": ((), None), "Dropout": ((), None), "Dropout2d": ((), None), "VanillaDropout": ((), None),
+    "DropConnect": ((6, 5), ROWS), "Flatten": ((), None),
     "Identity": ((), None), "ZeroPad2d": ((1,), None), "Sequential": ((Conv2d(6, 2, 1),), None),
     "Residual": ((Conv2d(6, 6, 1),), None), "Concat": ((Conv2d(6, 2, 1), Identity()), None),
 }  # fmt: skip

@@ -63,6 +63,23 @@ def test_without_a_line_search_it_takes_pytorchs_steps(history):
         np.testing.assert_allclose(problem.b.data, b.detach().numpy(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (0.0, 0.0), (-3.0, -4.0), (5.0, 5.0)])
+def test_rosenbrocks_valley_is_solved_within_sixty_evaluations(start):
+    w, values = Parameter(np.array(start), "w"), []
+
+    def closure():
+        x, y = w.data.tolist()
+        w.grad = np.array([-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)])
+        values.append(100 * (y - x * x) ** 2 + (1 - x) ** 2)
+        return values[-1]
+
+    optimiser = optim.LBFGS([w], max_iter=100, tolerance_change=0.0, line_search_fn="strong_wolfe")
+    optimiser.step(closure)
+    assert values[-1] < 1e-8
+    assert len(values) <= 60
+    np.testing.assert_allclose(w.data, [1.0, 1.0], rtol=1e-6)
+
+
 def test_it_leaves_the_gradient_of_the_place_where_it_stops():
     problem = Logistic()
     optim.LBFGS([problem.w, problem.b], max_iter=4, line_search_fn="strong_wolfe").step(problem.closure)

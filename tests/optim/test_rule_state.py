@@ -12,6 +12,7 @@ from fastnet.parameters import Parameter
 RULES = {
     "SGD": (optim.SGD, {"lr": 0.1}),
     "momentum": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    "Nesterov looking ahead": (optim.NesterovLookAhead, {"lr": 0.1, "momentum": 0.8}),
     "AdaGrad": (optim.AdaGrad, {"lr": 0.1, "initial_accumulator_value": 0.2}),
     "RMSProp": (optim.RMSProp, {"lr": 0.1}),
     "RMSProp centred": (optim.RMSProp, {"lr": 0.1, "centered": True, "momentum": 0.5}),
@@ -98,7 +99,7 @@ def test_a_state_has_pytorchs_names_and_the_parameters_shapes():
     assert state["rule"] == "Adam"
     assert state["steps"] == 1
     assert state["hyperparameters"] == {
-        "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": True
+        "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": True, "eps_inside": False
     }  # fmt: skip
     assert set(state["state"]) == {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
     assert {name: array.shape for name, array in state["state"]["exp_avg"].items()} == {"w": (3, 4), "b": (5,)}

@@ -19,7 +19,19 @@ CASES = {
         {"lr": 1e-3, "momentum": 0.9, "nesterov": True},
         3_000,
     ),
+    "Nesterov looking ahead": (
+        optim.NesterovLookAhead,
+        {"lr": 0.1, "momentum": 0.5},
+        {"lr": 1e-3, "momentum": 0.9},
+        3_000,
+    ),
     "AdaGrad": (optim.AdaGrad, {"lr": 0.5}, {"lr": 0.5}, 8_000),
+    "AdaGrad inside": (
+        optim.AdaGrad,
+        {"lr": 0.5, "eps": 0.1, "eps_inside": True},
+        {"lr": 0.5, "eps": 1e-3, "eps_inside": True},
+        8_000,
+    ),
     "RMSProp": (optim.RMSProp, {"lr": 0.02, "eps": 0.1}, {"lr": 3e-3, "eps": 1.0}, 8_000),
     "RMSProp centred": (
         optim.RMSProp,
@@ -34,12 +46,20 @@ CASES = {
         8_000,
     ),
     "Adam": (optim.Adam, {"lr": 0.05}, {"lr": 0.02}, 4_000),
+    "Adam inside": (
+        optim.Adam,
+        {"lr": 0.05, "eps": 1e-4, "eps_inside": True},
+        {"lr": 0.02, "eps": 1e-6, "eps_inside": True},
+        4_000,
+    ),
     "AMSGrad": (optim.Adam, {"lr": 0.05, "amsgrad": True}, {"lr": 0.02, "amsgrad": True}, 4_000),
     "AdamW": (optim.AdamW, {"lr": 0.05, "weight_decay": 1e-6}, {"lr": 0.02, "weight_decay": 0.0}, 4_000),
     "LBFGS": (optim.LBFGS, {"lr": 0.5}, {"line_search_fn": "strong_wolfe"}, 4),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
-DESCENDING = [name for name in CASES if name != "LBFGS"]  # those that take a step without calling for the loss
+DESCENDING = [
+    name for name in CASES if not CASES[name][0].needs_closure
+]  # those that take a step without calling for the loss
 SHAPES = {"weight": (5, 7, 2, 3), "bias": (11,), "long": (8209, 9), "scale": ()}
 
 
@@ -178,6 +198,9 @@ REFERENCE = {
     "RMSProp": (optim.RMSProp, reference.rules.rmsprop_step, {"lr": 0.1, "alpha": 0.9, "weight_decay": 0.02}),
     "Adam": (optim.Adam, reference.rules.adam_step, {"lr": 0.1, "weight_decay": 0.02}),
     "AdamW": (optim.AdamW, reference.rules.adam_step, {"lr": 0.1, "weight_decay": 0.02}),
+    "AdaGrad inside": (optim.AdaGrad, reference.rules.adagrad_step, {"lr": 0.1, "eps": 0.1, "eps_inside": True}),
+    "RMSProp inside": (optim.RMSProp, reference.rules.rmsprop_step, {"lr": 0.1, "eps": 0.1, "eps_inside": True}),
+    "Adam inside": (optim.Adam, reference.rules.adam_step, {"lr": 0.1, "eps": 0.1, "eps_inside": True}),
 }
 
 
@@ -242,7 +265,7 @@ def test_zero_grad_clears_every_gradient():
 
 def test_the_padding_between_parameters_stays_zero():
     for rule, arguments, _, _ in CASES.values():
-        if rule is not optim.LBFGS:
+        if not rule.needs_closure:
             parameters = net()
             optimiser = rule(parameters, **arguments)
             train(parameters, optimiser)

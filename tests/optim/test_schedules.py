@@ -34,6 +34,14 @@ FORMS = {
         else 0.25 + 0.25 * math.cos(math.pi * (t - 10) / 10) if t < 20
         else 0.0,
     ),
+    "WarmRestarts": (
+        optim.WarmRestarts(0.5, 3, final=0.1, factor=2),
+        lambda t: next(
+            0.3 + 0.2 * math.cos(math.pi * (t - start) / length)
+            for start, length in ((3 * (2**n - 1), 3 * 2**n) for n in range(9, -1, -1))
+            if t >= start
+        ),
+    ),
     "WarmUp": (optim.WarmUp(optim.StepDecay(0.5, 10), 9), lambda t: 0.05 * (t + 1) if t < 9 else 0.5 * 0.1 ** ((t - 9) // 10)),
     "ReduceOnPlateau": (optim.ReduceOnPlateau(0.5), lambda t: 0.5),
 }  # fmt: skip
