@@ -4,6 +4,7 @@ from . import (
     callbacks,
     cs231n,
     data,
+    diagnose,
     functional,
     initializers,
     layers,
@@ -25,6 +26,7 @@ from .config import (
     set_float32_matmul_precision,
     set_num_threads,
 )
+from .diagnose import check_gradients, compare_paths
 from .errors import FormatError
 from .initializers import manual_seed
 from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
@@ -38,8 +40,11 @@ __all__ = [
     "Solver",
     "__version__",
     "callbacks",
+    "check_gradients",
+    "compare_paths",
     "cs231n",
     "data",
+    "diagnose",
     "functional",
     "get_float32_matmul_precision",
     "get_num_threads",

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "training": f"{ENGINE} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
-    "diagnose": TRAINING,
+    "diagnose": f"{TRAINING} reference",  # compare_paths holds the two side by side
     "search": TRAINING,
     "ensemble": TRAINING,
     "interop": TRAINING,

@@ -1,0 +1,231 @@
+"""`compare_paths`: a layer by the kernels beside the same layer by the reference, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import layers, reference
+from ..functional import checks
+from ..layers.base import Layer
+from ..memory import Array
+from .watch import detached, leaves, magnitude, watched
+
+__all__ = ["PathReport", "PathRow", "compare_paths"]
+
+# Relative to the largest number of an array: where sums of many terms may differ by the order in which they are added.
+TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
+
+Call = tuple[str, list[Any], dict[str, Any], list[str]]  # operation, arrays behind x, settings, names of the gradients
+
+
+def _data(*parameters: Any) -> list[Any]:
+    return [None if p is None else p.data for p in parameters]
+
+
+def _settings(layer: Any) -> dict[str, Any]:
+    return dict(layer.settings)
+
+
+def _weighted(op: str) -> Callable[[Any, Any], Call]:
+    return lambda layer, _: (
+        op,
+        _data(layer.weight, layer.bias),
+        _settings(layer) if op != "linear" else {},
+        ["weight", "bias"],
+    )
+
+
+def _simple(op: str) -> Callable[[Any, Any], Call]:
+    return lambda layer, _: (op, [], _settings(layer), [])
+
+
+def _dropped(op: str) -> Callable[[Any, Any], Call]:
+    return lambda layer, _: (op, [], {"p": layer.p, "seed": layer._saved.seed}, [])
+
+
+def _max_pool(layer: Any, _: Any) -> Call:
+    _, kernel, stride, padding, dilation = layer.window
+    settings = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return "max_pool2d", [], {**settings, "ceil_mode": layer.ceil_mode}, []
+
+
+def _avg_pool(layer: Any, _: Any) -> Call:
+    _, kernel, stride, padding, _ = layer.window
+    settings = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": layer.ceil_mode}
+    return "avg_pool2d", [], {**settings, "count_include_pad": layer.count_include_pad}, []
+
+
+def _adaptive(layer: Any, x: Array) -> Call:
+    size = layer.output_size if isinstance(layer.output_size, tuple | list) else (layer.output_size,) * 2
+    return (
+        "adaptive_avg_pool2d",
+        [],
+        {"output_size": tuple(n if o is None else o for o, n in zip(size, x.shape[2:]))},
+        [],
+    )
+
+
+def _batch_norm(layer: Any, _: Any) -> Call:
+    statistics = [layer._before.get(name, layer._buffers[name]).copy() for name in ("running_mean", "running_var")]
+    settings = {"training": True, "momentum": layer.momentum, "eps": layer.eps}
+    return "batch_norm", [*_data(layer.weight, layer.bias), *statistics], settings, ["weight", "bias"]
+
+
+def _layer_norm(layer: Any, _: Any) -> Call:
+    settings = {"normalized_shape": layer.normalized_shape, "eps": layer.eps}
+    settings |= dict(zip(("gamma", "beta"), _data(layer.weight, layer.bias)))
+    return "layer_norm", [], settings, ["weight", "bias"]
+
+
+def _group_norm(layer: Any, _: Any) -> Call:
+    settings = {"num_groups": layer.num_groups, "eps": layer.eps}
+    settings |= dict(zip(("gamma", "beta"), _data(layer.weight, layer.bias)))
+    return "group_norm", [], settings, ["weight", "bias"]
+
+
+CALLS: dict[type[Layer], Callable[[Any, Any], Call]] = {
+    layers.Conv2d: _weighted("conv2d"),
+    layers.ConvTranspose2d: _weighted("conv_transpose2d"),
+    layers.Linear: _weighted("linear"),
+    layers.MaxPool2d: _max_pool,
+    layers.AvgPool2d: _avg_pool,
+    layers.AdaptiveAvgPool2d: _adaptive,
+    layers.BatchNorm2d: _batch_norm,
+    layers.BatchNorm1d: _batch_norm,
+    layers.LayerNorm: _layer_norm,
+    layers.GroupNorm: _group_norm,
+    layers.ReLU: _simple("relu"),
+    layers.LeakyReLU: _simple("leaky_relu"),
+    layers.ELU: _simple("elu"),
+    layers.Sigmoid: _simple("sigmoid"),
+    layers.Tanh: _simple("tanh"),
+    layers.GELU: _simple("gelu"),
+    layers.SiLU: _simple("silu"),
+    layers.Softplus: _simple("softplus"),
+    layers.Maxout: _simple("maxout"),
+    layers.PReLU: lambda layer, _: ("prelu", _data(layer.weight), {}, ["weight"]),
+    layers.Dropout: _dropped("dropout"),
+    layers.Dropout2d: _dropped("dropout2d"),
+    layers.Flatten: lambda layer, _: ("flatten", [], {}, []),
+    layers.ZeroPad2d: lambda layer, _: ("zero_pad2d", [], {"padding": layer.padding}, []),
+}
+
+
+@dataclass
+class PathRow:
+    """One array of one layer: its largest difference between the paths, and that in units of the reference's largest number.
+
+    what: "y", "dx", or "d" and the parameter's name. difference and error are None where there is no reference.
+    """
+
+    layer: str
+    kind: str
+    what: str
+    difference: float | None
+    error: float | None
+
+
+class PathReport:
+    """What `compare_paths` found: .ok, .rows, .worst, .tolerance; print it."""
+
+    def __init__(self, rows: list[PathRow], tolerance: float) -> None:
+        self.rows, self.tolerance = rows, tolerance
+
+    @property
+    def worst(self) -> PathRow | None:
+        """The row of the largest error; None if nothing could be compared."""
+        compared = [row for row in self.rows if row.error is not None]
+        return max(compared, key=lambda row: row.error or 0.0, default=None)
+
+    @property
+    def ok(self) -> bool:
+        return self.worst is not None and (self.worst.error or 0.0) <= self.tolerance
+
+    def __str__(self) -> str:
+        lines = [("layer", "kind", "array", "largest difference", "of the largest")]
+        for row in self.rows:
+            known = row.difference is not None and row.error is not None
+            numbers = (f"{row.difference:.1e}", f"{row.error:.1e}") if known else ("no reference", "")
+            lines.append((row.layer or "(net)", row.kind, row.what, *numbers))
+        widths = [max(len(line[i]) for line in lines) for i in range(5)]
+        table = [
+            "  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
+            for line in lines
+        ]
+        verdict = "agree" if self.ok else "DIFFER" if self.worst else "could not be compared"
+        return "\n".join([f"Kernels and reference {verdict} (tolerance {self.tolerance:g})", "", *table])
+
+    __repr__ = __str__
+
+
+def compare_paths(layer: Layer, x: Array, dy: Array | None = None, *, seed: int = 0) -> PathReport:
+    """Forward and backward of a layer (or of every layer in a net) by the kernels, beside fastnet.reference; a report.
+
+    x is what the layer takes; dy (of the output's shape) is drawn by `seed` if it is not given. The layer is not touched: a
+    copy runs, in training mode and in the dtype of x. Every inner layer is given what it gets in the net, so differences do
+    not add up. Layers without a twin (a user's own) are listed as such; containers are compared by what they hold.
+    """
+    x = checks.floats("compare_paths", x)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"compare_paths: layer must be a Layer, found {type(layer).__name__}")
+    net = detached(layer, x.dtype)
+    given: dict[str, tuple[Array, Array]] = {}
+    received: dict[str, tuple[Array, Any]] = {}
+    gradients: dict[str, dict[str, Array]] = {}
+
+    def forward(name: str, one: Layer, x: Array, y: Array) -> None:
+        given[name] = x.copy(), y.copy()
+
+    def backward(name: str, one: Layer, dy: Array, dx: Any) -> None:
+        received[name] = dy.copy(), None if dx is None else dx.copy()
+        gradients[name] = {own: p.grad.copy() for own, p in one._parameters.items()}
+
+    inner = leaves(net)
+    with watched(inner, forward, backward, net=net):
+        y = net.forward(x)
+        if dy is None:
+            dy = np.random.default_rng([seed, 1]).standard_normal(y.shape).astype(y.dtype)
+        net.backward(dy)
+    rows: list[PathRow] = []
+    for name, one in inner:
+        if name in given and name in received:
+            rows += _compare(name, one, *given[name], *received[name], gradients[name])
+    return PathReport(rows, TOLERANCE[x.dtype])
+
+
+def _compare(
+    name: str, layer: Layer, x: Array, y: Array, dy: Array, dx: Any, gradients: dict[str, Array]
+) -> list[PathRow]:
+    kind = type(layer).__name__
+    pairs: list[tuple[str, Any, Any]] = []
+    if type(layer) is layers.Identity:
+        pairs = [("y", y, x), ("dx", dx, dy)]
+    elif type(layer) in CALLS:
+        op, arrays, settings, names = CALLS[type(layer)](layer, x)
+        expected, saved = getattr(reference, op)(x, *arrays, **settings)
+        back = getattr(reference, op + "_backward")(dy, saved)
+        slopes = back if isinstance(back, tuple) else (back,)
+        pairs = [("y", y, expected), ("dx", dx, slopes[0])]
+        pairs += [("d" + own, gradients.get(own), slope) for own, slope in zip(names, slopes[1:])]
+    else:
+        return [PathRow(name, kind, what, None, None) for what in ("y", "dx", *("d" + own for own in gradients))]
+    return [
+        PathRow(name, kind, what, *_distance(found, wanted))
+        for what, found, wanted in pairs
+        if found is not None and wanted is not None
+    ]
+
+
+def _distance(found: Array, wanted: Array) -> tuple[float, float]:
+    """The largest difference, absolute and relative to the largest number; infinite where only one is a number."""
+    with np.errstate(all="ignore"):
+        difference = np.where((found == wanted) | (np.isnan(found) & np.isnan(wanted)), 0.0, np.abs(found - wanted))
+    if np.isnan(difference).any():
+        return float("inf"), float("inf")
+    largest = float(difference.max(initial=0.0))
+    size = magnitude(wanted[np.isfinite(wanted)])
+    return largest, largest / size if size else largest
