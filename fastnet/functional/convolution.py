@@ -69,7 +69,7 @@ def convolve(
 
 
 def _source(op: str, x: Value, channels: int) -> Array | Deferred:
-    """What a product loads: x itself if it is Deferred, else its channels-last memory; ValueError unless it has that many channels."""
+    """What a product loads: x itself if it is Deferred, else its channels-last memory; ValueError for other channels."""
     if isinstance(x, Deferred) and x.shape[1] == channels:
         return x
     return checks.images(op, x.array() if isinstance(x, Deferred) else x, channels)
@@ -86,8 +86,7 @@ def conv2d_backward(
     """
     x = saved.x
     checks.gradient("conv2d_backward", dy, saved.shape, x.dtype)
-    into = Into(x.array() if isinstance(x, Deferred) else x.transpose(0, 3, 1, 2)) if input_gradient else None
-    dx, dw, db = convolve_back(dy, saved, into)
+    dx, dw, db = convolve_back(dy, saved, Into() if input_gradient else None)
     return None if dx is None else dx.array(), dw, db
 
 

@@ -25,8 +25,8 @@ class Deferred:
 
     a and b are images in channels-last memory (N, H, W, C); coefficients (5, C) in their dtype, or None: t = a.
     statistics: (2, C) in float64, the mean and the sum of squared deviations of a, where a product has left them.
-    sums: (3, C) in float64, of a gradient g: those of g, of g * (a' - center) and of g * (b' - center'), where a' and b' are what
-    the value that it belongs to was made of.
+    sums: (3, C) in float64, of a gradient g: of g, of g * (a' - center) and of g * (b' - center'), a' and b' being what the
+    value that it belongs to was made of.
     """
 
     __slots__ = ("_value", "a", "b", "coefficients", "slope", "statistics", "sums")
@@ -93,10 +93,16 @@ Value = Array | Deferred
 
 
 class Into(NamedTuple):
-    """Where a layer's input gradient goes: to `value`, which the layer was given, and onto what other users of it gave."""
+    """Where a layer's input gradient goes: to the Deferred that the layer was given (None: to an array), and onto what other
+    users of it gave, in channels-last memory."""
 
-    value: Value
+    value: Deferred | None = None
     add: tuple[Array, ...] = ()
+
+
+def place(x: Any) -> Deferred | None:
+    """What the gradient of x has to know of it."""
+    return x if isinstance(x, Deferred) and not x.plain else None
 
 
 class Finish(NamedTuple):
@@ -146,27 +152,47 @@ def statistics_wanted(channels: int) -> Finish:
 def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
     """What is left to do to the gradient of into.value; None: nothing. `gated`: it is that of t already."""
     value, add = into.value, _total(into.add)
-    if not isinstance(value, Deferred) or value.plain:
-        return None if add is None else Finish(GRADIENT, np.zeros((3, _channels(value))), add)
+    if value is None:
+        return None if add is None else Finish(GRADIENT, np.zeros((3, add.shape[3])), add)
     slope = 1.0 if gated else value.slope
-    made = value._value if slope != 1 else None
+    sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     sums = np.zeros((3, value.a.shape[3]))
-    coefficients = value._map()[1]
-    return Finish(GRADIENT, sums, add, made, value.a, value.b, coefficients, slope)
+    return Finish(GRADIENT, sums, add, sign, value.a, value.b, value._map()[1], slope)
 
 
-def deliver(dx: Value, into: Into, *, gated: bool = False) -> Value:
-    """The gradient of into.value's t, from that of its v (`gated`: of t), made in place."""
-    finish = finish_into(into, gated=gated)
-    if finish is None or (gated and finish.add is None and isinstance(dx, Deferred) and dx.sums is not None):
+def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) -> Value:
+    """The gradient of into.value's t, from that of its v (`gated`: of t); `fresh`: nobody else looks at dx, write into it."""
+    done = gated and not into.add and (into.value is None or (isinstance(dx, Deferred) and dx.sums is not None))
+    finish = None if done else finish_into(into, gated=gated)
+    if finish is None:
         return dx
     out = memory_of(dx)
+    if not fresh:
+        out = memory.copy(out)
     finish.apply(out)
     return Deferred(out, sums=finish.sums)
 
 
-def _channels(value: Value) -> int:
-    return value.shape[1]
+def join(main: Value, short: Value) -> Deferred:
+    """main + short, as one Deferred: of what they are made of, where `joins` says so, else of their values."""
+    (a, coefficients), (b, other) = _linear(main), _linear(short)
+    made = coefficients.copy()
+    made[2] += other[2]
+    made[3:] = other[:2]
+    return Deferred(a, made, b)
+
+
+def joins(part: Value) -> bool:
+    """Does the gradient of a sum's t, with its sums, serve this part as that of its own t?"""
+    return isinstance(part, Deferred) and part.linear and part.b is None
+
+
+def _linear(part: Value) -> tuple[Array, Array]:
+    """An array and the coefficients that make the part of it."""
+    if isinstance(part, Deferred) and joins(part):
+        return part.a, part._map()[1]
+    made = memory_of(part)
+    return made, identity(made.shape[3], made.dtype)
 
 
 def _total(add: tuple[Array, ...]) -> Array | None:
@@ -175,5 +201,6 @@ def _total(add: tuple[Array, ...]) -> Array | None:
         return None
     total = add[0]
     for other in add[1:]:
-        total = total + other
+        out = memory.empty(total.shape, total.dtype)
+        total = np.add(total, other, out=out)
     return total

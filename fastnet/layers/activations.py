@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import functional
 from ..functional import checks
+from ..functional.deferred import Deferred, Into, Value, deliver, whole
 from ..memory import Array
 from .base import Layer
 
@@ -33,22 +34,48 @@ class _Activation(Layer):
         return ", ".join(f"{name}={value}" for name, value in self.settings.items())
 
 
-class ReLU(_Activation):
+class _Rectifier(_Activation):
+    """y = x if x > 0, else slope * x: what a Deferred takes along."""
+
+    slope: float
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        kept = self._kept()
+        if isinstance(kept, Deferred):
+            checks.gradient(type(self).__name__, dy, kept.shape, kept.dtype)
+            return whole(deliver(dy, Into(kept)))  # type: ignore[no-any-return]
+        return super().backward(dy)
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        if not (isinstance(x, Deferred) and x.linear and 0 <= self.slope < 1):
+            return super().carry(x)
+        y = x.rectified(self.slope)
+        return self._keep(y, y)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        if not isinstance(self._kept(), Deferred):
+            return super().carry_back(dy, into, accumulate=accumulate)
+        return None if into is None else deliver(dy, into, gated=True)
+
+
+class ReLU(_Rectifier):
     """y = max(x, 0).  Nair & Hinton 2010."""
 
     pair = functional.relu, functional.relu_backward
+    slope = 0.0
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class LeakyReLU(_Activation):
+class LeakyReLU(_Rectifier):
     """y = x if x > 0, else negative_slope * x.  Maas, Hannun & Ng 2013."""
 
     pair = functional.leaky_relu, functional.leaky_relu_backward
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__(negative_slope=checks.number("LeakyReLU", negative_slope, "negative_slope"))
+        self.slope = self.settings["negative_slope"]
 
 
 class ELU(_Activation):

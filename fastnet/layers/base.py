@@ -7,19 +7,22 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional, memory
 from ..functional import checks
+from ..functional.deferred import Into, Value, deliver, whole
 from ..memory import Array
 from ..parameters import Parameter
 
 if TYPE_CHECKING:
     from .summary import Summary
 
+
+Kept = TypeVar("Kept")  # an array or what is Deferred
 
 _modes = threading.Lock()  # guards the modes against two `evaluating` blocks that begin or end at once
 
@@ -77,6 +80,22 @@ def _undone(forward: Callable[..., Array]) -> Callable[..., Array]:
 _OPERATIONS = {*functional.__all__, "add"}
 
 
+class _Plain:
+    """A layer that takes and gives arrays only, through its forward and backward."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        return Layer.carry(self.layer, x)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        return Layer.carry_back(self.layer, dy, into, accumulate=accumulate)
+
+    def wants_statistics(self) -> bool:
+        return False
+
+
 class Layer:
     """A function with parameters: y = forward(x), dx = backward(dy).
 
@@ -108,10 +127,16 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "forward" in cls.__dict__:
+        own = cls.__dict__
+        if "forward" in own:
             cls.forward = _undone(_called(cls.forward, ""))  # type: ignore[method-assign]
-        if "backward" in cls.__dict__:
+        if "backward" in own:
             cls.backward = _called(cls.backward, " backward")  # type: ignore[method-assign]
+        if "carry" in own:
+            cls.carry = _called(cls.carry, "")  # type: ignore[method-assign]
+            cls.carry_back = _called(cls.carry_back, " backward")  # type: ignore[method-assign]
+        elif "forward" in own or "backward" in own:  # what it inherits does not know of them
+            cls.carry, cls.carry_back = Layer.carry, Layer.carry_back  # type: ignore[method-assign]
 
     # --- what a subclass writes ---------------------------------------------------------------------------------------
 
@@ -120,6 +145,30 @@ class Layer:
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    # --- what a subclass may write, to save passes over memory: see docs/fusion.md --------------------------------------
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        """forward of an array or of what is Deferred, to an array or what is Deferred; `statistics`: the next layer is a batch
+        norm that could use those of y."""
+        return self.forward(whole(x))
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        """backward of the latest `carry`: dy is the gradient of y's t, and so is what is returned of x's, as `into` wants it;
+        None: nobody needs it."""
+        given = whole(dy)
+        dx = self.backward(given, accumulate=accumulate, input_gradient=into is not None)
+        if into is None or dx is None:
+            return None
+        return deliver(dx, into, fresh=not np.may_share_memory(dx, given))
+
+    def wants_statistics(self) -> bool:
+        """Is this a batch norm that will take its input's statistics?"""
+        return False
+
+    def _carrier(self) -> Layer | _Plain:
+        """What `carry` and `carry_back` are asked of: not of those a user has put a forward or backward of his own onto."""
+        return _Plain(self) if {"forward", "backward"} & self.__dict__.keys() else self
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of one example, for `summary`: 0 where they do not count."""
@@ -150,7 +199,7 @@ class Layer:
         self._children[name] = layer
         return layer
 
-    def _keep(self, y: Array, saved: Any) -> Array:
+    def _keep(self, y: Kept, saved: Any) -> Kept:
         """Remember for backward in training mode; return y."""
         if self.training:
             self._saved = saved

@@ -1,13 +1,25 @@
 """Layers made of layers."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..functional import checks, concat, concat_backward
+from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, memory_of, place, whole
 from ..functional.elementwise import add
 from ..memory import Array
-from .activations import ReLU
-from .base import Layer
-from .pooling import MaxPool2d
+from .base import Layer, _Plain
+
+
+class _Run(NamedTuple):
+    """What ran, what each of it was given as far as its gradient has to know, and what came out."""
+
+    layers: list[Any]
+    entered: list[Deferred | None]
+    y: Deferred | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class Sequential(Layer):
@@ -15,8 +27,8 @@ class Sequential(Layer):
 
     net[i] is the i-th layer, net[i:j] a Sequential of some of them (the same layers, not copies); len and iteration work.
 
-    Where a ReLU stands before a max-pooling, the pooling goes first: max(relu(a), relu(b)) = relu(max(a, b)), so outputs and
-    gradients are the same bits, and the ReLU sees a quarter of the numbers. `fuse = False` runs the layers as written.
+    Layers hand on Deferred values where that saves passes over memory (docs/fusion.md): batch norm, rectifiers and additions
+    are done while the next product loads, or the one before is in the cache. `fuse = False` runs each layer on its own.
     """
 
     fuse = True
@@ -41,34 +53,38 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.children())
 
-    def _order(self) -> list[Layer]:
-        """The layers in the order in which they run."""
-        layers = self.children()
-        if self.fuse:
-            for i in range(1, len(layers)):
-                if type(layers[i]) is MaxPool2d and type(layers[i - 1]) is ReLU:
-                    layers[i - 1 : i + 1] = layers[i], layers[i - 1]
-        return layers
-
     def forward(self, x: Array) -> Array:
-        layers = self._order()
-        for layer in layers:
-            x = layer.forward(x)
-        return self._keep(x, (layers, x.shape, x.dtype))
+        y: Array = whole(self.carry(x))
+        return y
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        layers, shape, dtype = self._kept()
-        gradient: Array | None = checks.gradient("Sequential backward", dy, shape, dtype)
+        kept = self._kept()
+        dy = checks.gradient("Sequential backward", dy, kept.shape, kept.dtype)
+        gradient = self.carry_back(deliver(dy, Into(kept.y)), Into() if input_gradient else None, accumulate=accumulate)
+        return whole(gradient)  # type: ignore[no-any-return]
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        layers = [layer._carrier() if self.fuse else _Plain(layer) for layer in self._children.values()]
+        entered = []
+        for i, layer in enumerate(layers):
+            entered.append(place(x))
+            following = layers[i + 1].wants_statistics() if i + 1 < len(layers) else statistics
+            x = layer.carry(x, statistics=following)
+        return self._keep(x, _Run(layers, entered, place(x), x.shape, x.dtype))
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        kept = self._kept()
         # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
-        first = (
-            0
-            if input_gradient
-            else next((i for i, layer in enumerate(layers) if layer.named_parameters()), len(layers))
-        )
-        for i in range(len(layers) - 1, first - 1, -1):
+        learns = (i for i, layer in enumerate(self._children.values()) if layer.named_parameters())
+        first = next(learns, len(kept.layers)) if into is None else 0
+        gradient: Value | None = dy
+        for i in range(len(kept.layers) - 1, first - 1, -1):
             assert gradient is not None
-            gradient = layers[i].backward(gradient, accumulate=accumulate, input_gradient=input_gradient or i > first)
-        return gradient if input_gradient else None
+            target = Into(kept.entered[i]) if i > first else into
+            gradient = kept.layers[i].carry_back(gradient, target, accumulate=accumulate)
+        if into is None:
+            return None
+        return gradient if kept.layers else deliver(dy, into, gated=True)
 
 
 class Residual(Layer):
@@ -83,19 +99,50 @@ class Residual(Layer):
         self.shortcut = None if shortcut is None else self.add_child("shortcut", shortcut)
 
     def forward(self, x: Array) -> Array:
-        y = self.body.forward(x)
-        short = x if self.shortcut is None else self.shortcut.forward(x)
-        if y.shape != short.shape:
-            raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
-        return self._keep(add(y, short), True)
+        y: Array = whole(self.carry(x))
+        return y
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        self._kept()
-        dx = self.body.backward(dy, accumulate=accumulate, input_gradient=input_gradient)
-        short: Array | None = dy
+        _, shape, dtype = self._kept()
+        dy = checks.gradient("Residual backward", dy, shape, dtype)
+        into = Into() if input_gradient else None
+        return whole(self.carry_back(dy, into, accumulate=accumulate))  # type: ignore[no-any-return]
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        entered = place(x)
+        if entered is not None and (self.shortcut is None or entered.b is not None):
+            entered.memory()  # it is needed more than once: made here, then every user loads it
+        y = self.body._carrier().carry(x)
+        short = x if self.shortcut is None else self.shortcut._carrier().carry(x)
+        if y.shape != short.shape:
+            raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
+        if isinstance(y, Deferred) and y.dtype == short.dtype:
+            both: Value = join(y, short)
+        else:
+            both = add(whole(y), whole(short))
+        parts = [(joins(part), place(part)) for part in (y, short)]
+        return self._keep(both, (parts, y.shape, y.dtype))
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        parts = self._kept()[0]
+        short: Value | None = dy
         if self.shortcut is not None:
-            short = self.shortcut.backward(dy, accumulate=accumulate, input_gradient=input_gradient)
-        return None if dx is None or short is None else add(dx, short)
+            given = _branch(dy, 2, *parts[1])
+            short = self.shortcut._carrier().carry_back(given, into and Into(), accumulate=accumulate)
+        given = _branch(dy, 1, *parts[0])
+        if into is not None:
+            assert short is not None
+            into = Into(into.value, (*into.add, memory_of(short)))
+        return self.body._carrier().carry_back(given, into, accumulate=accumulate)
+
+
+def _branch(dy: Value, row: int, joined: bool, part: Deferred | None) -> Value:
+    """The gradient of a sum's t as that of one part's, with the part's row of the sums."""
+    if not joined:
+        return deliver(memory_of(dy).transpose(0, 3, 1, 2), Into(part))
+    if not isinstance(dy, Deferred) or dy.sums is None:
+        return dy
+    return Deferred(dy.memory(), sums=dy.sums[[0, row]])
 
 
 class Concat(Layer):

@@ -7,6 +7,8 @@ import numpy as np
 
 from .. import initializers
 from ..functional import checks, conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
+from ..functional.convolution import convolve, convolve_back
+from ..functional.deferred import Deferred, Into, Value, statistics_wanted
 from ..functional.geometry import geometry_of, output_padding_of
 from ..memory import Array
 from .base import Layer
@@ -84,6 +86,17 @@ class Conv2d(_Convolution):
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         dx, dw, db = conv2d_backward(dy, self._kept(), input_gradient=input_gradient)
+        self._give(self.weight, dw, accumulate)
+        self._give(self.bias, db, accumulate)
+        return dx
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        finish = statistics_wanted(self.out_channels) if statistics else None
+        y, saved = convolve(x, self.weight.data, self._bias(), finish=finish, **self.settings)
+        return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        dx, dw, db = convolve_back(dy, self._kept(), into)
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx

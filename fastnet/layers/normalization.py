@@ -13,6 +13,8 @@ from ..functional import (
     layer_norm,
     layer_norm_backward,
 )
+from ..functional.deferred import Deferred, Into, Value, deliver
+from ..functional.deferred_norm import normalized, normalized_back
 from ..functional.normalization import positive
 from ..memory import Array
 from ..parameters import Parameter
@@ -57,21 +59,55 @@ class _BatchNorm(Layer):
         x = checks.floats(op, x, self.ndim)
         if x.shape[1] != self.num_features:
             raise ValueError(f"{op}: expected {self.num_features} channels, found {x.shape[1]} in x of shape {x.shape}")
-        before = {name: array.copy() for name, array in self._buffers.items()} if self.training else {}
-        y, saved = batch_norm(
-            x,
-            None if self.weight is None else self.weight.data,
-            None if self.bias is None else self.bias.data,
-            self.running_mean,
-            self.running_var,
-            training=self.training,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
-        if self.training:
-            self.num_batches_tracked[...] += len(x) > 0
-            self._before = before
+        before = self._state()
+        y, saved = batch_norm(x, *self._vectors(), training=self.training, momentum=self.momentum, eps=self.eps)
+        self._count(before, len(x) > 0)
         return self._keep(y, saved)
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        if not isinstance(x, Deferred) or not self._takes(x):
+            return super().carry(x)
+        before = self._state()
+        found = normalized(x, *self._vectors(), training=self.training, momentum=self.momentum, eps=self.eps)
+        if found is None:
+            return super().carry(x)
+        self._count(before, True)
+        return self._keep(*found)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        saved = self._kept()
+        if self.ndim != 4 or not saved.rows.size:
+            return super().carry_back(dy, into, accumulate=accumulate)
+        dx, dgamma, dbeta = normalized_back(dy, saved)
+        self._give(self.weight, dgamma, accumulate)
+        self._give(self.bias, dbeta, accumulate)
+        return None if into is None else deliver(dx, into, fresh=True)
+
+    def wants_statistics(self) -> bool:
+        return self.training
+
+    def _takes(self, x: Deferred) -> bool:
+        """Images of the right channels and dtype, of which there are enough; others go the way where errors are raised."""
+        vectors = [v for v in self._vectors() if v is not None]
+        values = x.a.size // x.a.shape[3]
+        return (
+            self.ndim == 4
+            and x.shape[1] == self.num_features
+            and all(v.dtype == x.dtype for v in vectors)
+            and values > (1 if self.training else 0)
+        )
+
+    def _vectors(self) -> tuple[Array | None, Array | None, Array, Array]:
+        gamma, beta = (None if p is None else p.data for p in (self.weight, self.bias))
+        return gamma, beta, self.running_mean, self.running_var
+
+    def _state(self) -> dict[str, Array]:
+        return {name: array.copy() for name, array in self._buffers.items()} if self.training else {}
+
+    def _count(self, before: dict[str, Array], batches: bool) -> None:
+        if self.training:
+            self.num_batches_tracked[...] += batches
+            self._before = before
 
     def _undo(self) -> None:
         super()._undo()

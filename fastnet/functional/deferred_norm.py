@@ -1,0 +1,84 @@
+"""Batch norm of images without a pass of its own: a Deferred forward, a Deferred gradient.
+
+What normalization.batch_norm computes, with the statistics that the product before it left, or those of one reading pass.
+"""
+
+import numpy as np
+
+from ..memory import Array
+from .deferred import ROWS, Deferred, Into, Value, deliver, memory_of, statistics_wanted
+from .normalization import BatchNormSaved
+
+
+def normalized(
+    x: Value,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Deferred, BatchNormSaved] | None:
+    """batch_norm(x) of images x (N, C, H, W), with its arguments; None where sums leave the range."""
+    z = memory_of(x)
+    channels = z.shape[3]
+    if training:
+        given = x.statistics if isinstance(x, Deferred) and x.plain else None
+        if given is None:
+            finish = statistics_wanted(channels)
+            finish.apply(z)
+            given = finish.sums
+        mean, squares = given
+        values = z.size // channels
+        if not np.isfinite(squares).all():
+            return None
+        inverse = 1 / np.sqrt(squares / values + eps)
+        running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * mean
+        running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum / (values - 1) * squares
+    else:
+        mean = running_mean.astype(np.float64)
+        inverse = 1 / np.sqrt(running_var.astype(np.float64) + eps)
+    scale = inverse if gamma is None else gamma * inverse
+    coefficients = np.zeros((ROWS, channels), z.dtype)
+    coefficients[0] = mean
+    coefficients[1] = scale
+    coefficients[2] = (coefficients[0] - mean) * scale + (0 if beta is None else beta)
+    saved = BatchNormSaved(z.reshape(-1, channels), whole_shape(z), gamma, beta is not None, mean, inverse, training)
+    return Deferred(z, coefficients), saved
+
+
+def whole_shape(z: Array) -> tuple[int, ...]:
+    n, h, w, c = z.shape
+    return n, c, h, w
+
+
+def normalized_back(dy: Value, saved: BatchNormSaved) -> tuple[Deferred, Array | None, Array | None]:
+    """batch_norm_backward of the gradient of a Deferred's t: dx is Deferred, too.
+
+    The sums over pixels came with dy, or cost one reading pass.
+    """
+    rows, (n, channels, h, w), gamma, beta, mean, inverse, training = saved
+    z = rows.reshape(n, h, w, channels)
+    center = mean.astype(z.dtype)
+    if not (isinstance(dy, Deferred) and dy.sums is not None):
+        coefficients = np.zeros((ROWS, channels), z.dtype)
+        coefficients[0] = center
+        dy = deliver(dy, Into(Deferred(z, coefficients)), gated=True, fresh=True)
+    assert isinstance(dy, Deferred)
+    assert dy.sums is not None
+    total, dot = dy.sums[0], dy.sums[1]
+    dot = (dot + (center - mean) * total) * inverse
+    dgamma, dbeta = dot.astype(z.dtype), total.astype(z.dtype)
+    scale = inverse if gamma is None else gamma * inverse
+    values = n * h * w
+    coefficients = np.zeros((ROWS, channels), z.dtype)
+    coefficients[0] = center
+    if training:
+        slope = -scale * inverse * dot / values
+        coefficients[1] = slope
+        coefficients[2] = slope * (center - mean) - scale * total / values
+    coefficients[4] = scale
+    dx = Deferred(z, coefficients, dy.memory())
+    return dx, None if gamma is None else dgamma, dbeta if beta else None
