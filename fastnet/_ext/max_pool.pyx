@@ -8,10 +8,15 @@ output, or of dx, is written by one thread, so there are no partial sums and no 
 Cost of a 2x2 window with stride 2, per output: 16 bytes read, 4 + 1 written, 3 comparisons: memory is the limit.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
+from fastnet._ext.memory import Block
+
+from fastnet._ext.columns cimport chunk_rows, row_width
+from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts, finish_of, finish_run, load_of, load_run, widen
+from fastnet._ext.strip cimport ceil_div
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport BLOCK, WORTH
 
@@ -20,6 +25,7 @@ ctypedef fused index:   # the winner's place in its window: one byte up to 256 p
     int
 
 cdef enum:
+    GATHERED = 8192     # numbers of dx, at least, that are finished together
     FEW = 8     # channels below which 2x2 windows are taken number by number: vectors over channels would be mostly empty
 
 cdef struct Window:     # kernel, stride, padding, dilation
@@ -148,29 +154,6 @@ cdef inline void put(const real *best, const int *which, real *y, index *winner,
         winner[c] = <index>which[c]
 
 
-cdef void max_row(const real *image, real *y, index *winner, Py_ssize_t oh, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C,
-                  Py_ssize_t OW, Window g) noexcept nogil:
-    """One row of output pixels."""
-    cdef real best[BLOCK]
-    cdef int which[BLOCK]
-    cdef Py_ssize_t h = oh * g.SH - g.PH, h0 = first_tap(h, g.DH), h1 = end_tap(h, g.DH, g.KH, H)
-    cdef Py_ssize_t ow, w, w0, w1, c, n, full = 0, done = 0
-    for ow in range(OW):
-        w = ow * g.SW - g.PW
-        w0, w1 = first_tap(w, g.DW), end_tap(w, g.DW, g.KW, W)
-        if h0 >= h1 or w0 >= w1:  # dilation can step over a small image: nothing but padding, so no pixel wins
-            w1 = w0
-        for c from 0 <= c < C by BLOCK:
-            n = min(C - c, BLOCK)
-            if full + n > BLOCK:
-                put(best, which, y + done, winner + done, full)
-                done, full = done + full, 0
-            max_window(image + ((h + h0 * g.DH) * W + w + w0 * g.DW) * C + c, h1 - h0, w1 - w0, g.DH * W * C, g.DW * C,
-                       <int>(h0 * g.KW + w0) if w0 < w1 else 0, <int>g.KW, best + full, which + full, n)
-            full += n
-    put(best, which, y + done, winner + done, full)
-
-
 cdef bint max_pair_few(const real *x, real *y, index *winner, Py_ssize_t W, Py_ssize_t C, Py_ssize_t OW) noexcept nogil:
     """One row of 2x2 windows side by side, number by number; True if there may be a NaN.
 
@@ -194,21 +177,65 @@ cdef bint max_pair_few(const real *x, real *y, index *winner, Py_ssize_t W, Py_s
     return strange
 
 
-def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, ::1] winner, tuple geometry, int threads):
-    """y = the maximum of each window of x, padding left out; winner = its number KW*u + v, the first of equals."""
+cdef inline const real *load_rows(const Load *m, const real *x, Py_ssize_t rows, Py_ssize_t step, Py_ssize_t size, real *scratch) noexcept nogil:
+    """The maps of so many rows of the image, side by side in scratch."""
+    cdef Py_ssize_t i
+    for i in range(rows):
+        load_run(m, x + i * step, size, scratch + i * size)
+    return scratch
+
+
+cdef void max_row(const Load *m, const real *image, real *y, index *winner, Py_ssize_t oh, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C,
+                  Py_ssize_t OW, Window g, bint few, real *scratch) noexcept nogil:
+    """One row of output pixels."""
+    cdef real best[BLOCK]
+    cdef int which[BLOCK]
+    cdef Py_ssize_t h = oh * g.SH - g.PH, h0 = first_tap(h, g.DH), h1 = end_tap(h, g.DH, g.KH, H), row_step = g.DH * W * C
+    cdef const real *x = image + (h + h0 * g.DH) * W * C
+    if m.wanted and h0 < h1:
+        x, row_step = load_rows(m, x, h1 - h0, row_step, W * C, scratch), W * C
+    if few and not max_pair_few(x, y, winner, W, C, OW):
+        return
+    cdef Py_ssize_t ow, w, w0, w1, c, n, full = 0, done = 0
+    for ow in range(OW):
+        w = ow * g.SW - g.PW
+        w0, w1 = first_tap(w, g.DW), end_tap(w, g.DW, g.KW, W)
+        if h0 >= h1 or w0 >= w1:  # dilation can step over a small image: nothing but padding, so no pixel wins
+            w1 = w0
+        for c from 0 <= c < C by BLOCK:
+            n = min(C - c, BLOCK)
+            if full + n > BLOCK:
+                put(best, which, y + done, winner + done, full)
+                done, full = done + full, 0
+            max_window(x + (w + w0 * g.DW) * C + c, h1 - h0, w1 - w0, row_step, g.DW * C,
+                       <int>(h0 * g.KW + w0) if w0 < w1 else 0, <int>g.KW, best + full, which + full, n)
+            full += n
+    put(best, which, y + done, winner + done, full)
+
+
+def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, ::1] winner, tuple geometry, tuple load, int threads):
+    """y = the maximum of each window of x, padding left out; winner = its number KW*u + v, the first of equals.
+
+    load: None, or what is to become of x where it is read (ride.pxd), row by row as windows come to it.
+    """
     cdef Window g = window_of(geometry)
     cdef Py_ssize_t N = x.shape[0], H = x.shape[1], W = x.shape[2], C = x.shape[3], OH = y.shape[1], OW = y.shape[2]
-    cdef Py_ssize_t row, size = H * W * C, stride = OW * C
+    cdef Py_ssize_t row, size = H * W * C, stride = OW * C, width = row_width(C), room
     if N == 0:
         return
     cdef const real *source = &x[0, 0, 0, 0]
     cdef real *values = &y[0, 0, 0, 0]
     cdef index *winners = &winner[0, 0, 0, 0]
     cdef bint few = C < FEW and pairs(&g, H, W, OH, OW)
+    cdef Load m = load_of(source, load)
+    room = min(g.KH, H) * W * C if m.wanted else 0
+    cdef unsigned char[::1] held = Block(((COEFFICIENTS * width if m.wanted else 0) + room * threads + 1) * sizeof(real))
+    cdef real *scratch = <real *>&held[0]
+    if m.wanted:
+        m.coefficients, m.columns = widen(m.coefficients, m.columns, C, scratch + room * threads, width), width
     for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
-        if not few or max_pair_few(source + row // OH * size + row % OH * 2 * W * C, values + row * stride,
-                                   winners + row * stride, W, C, OW):
-            max_row(source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g)
+        max_row(&m, source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g, few,
+                scratch + room * threadid())
 
 
 cdef inline Py_ssize_t take(const real *dy, const index *winner, Py_ssize_t at, Py_ssize_t size, real *d, int *k) noexcept nogil:
@@ -293,30 +320,71 @@ cdef void unpool_row(const real *dy, const index *winner, real *dx, Py_ssize_t i
                 used += share
 
 
+# Where the gradient comes from, and how its rows are cut: a task is the rows under a row of paired windows, or one row.
+cdef struct Unpooling:
+    const void *dy
+    const void *winner
+    const Py_ssize_t *covering
+    Py_ssize_t H, W, C, OH, OW
+    bint paired
+    Window g
+
+
+cdef inline Py_ssize_t first_row(const Unpooling *u, Py_ssize_t task) noexcept nogil:
+    """The first row of a task, counted over all images."""
+    return task // u.OH * u.H + task % u.OH * 2 if u.paired else task
+
+
+cdef void unpool(const Unpooling *u, const index *kind, real *dx, Py_ssize_t task, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t row = task % u.H, image = task // u.H * u.OH * u.OW * u.C, at = task * u.OW * u.C
+    cdef const real *dy = <const real *>u.dy
+    cdef const index *winner = <const index *>u.winner
+    if not u.paired:
+        unpool_row(dy + image, winner + image, dx, row, u.covering[2 * row], u.covering[2 * row + 1], u.W, u.C, u.OW, u.g)
+    elif u.C < FEW:
+        unpool_pair_few(dy + at, winner + at, dx, rows, u.W, u.C, u.OW)
+    else:
+        unpool_pair(dy + at, winner + at, dx, rows, u.W, u.C, u.OW)
+
+
+cdef void unpool_chunk(const Unpooling *u, const index *kind, real *dx, Py_ssize_t task, Py_ssize_t end, const Finish *f, Py_ssize_t width,
+                       double *sums) noexcept nogil:
+    """Some tasks; what is done to dx is done when some rows have gathered, in the cache."""
+    cdef Py_ssize_t done = first_row(u, task), row = done, after
+    while task < end:
+        after = first_row(u, task + 1)
+        unpool(u, kind, dx + row * u.W * u.C, task, after - row)
+        row, task = after, task + 1
+        if f.kind and ((row - done) * u.W * u.C >= GATHERED or task == end):
+            finish_run(f, dx, done * u.W * u.C, (row - done) * u.W * u.C, width, sums)
+            done = row
+
+
 def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] winner, real[:, :, :, ::1] dx, tuple geometry,
-                        const Py_ssize_t[:, ::1] covering_rows, int threads):
+                        const Py_ssize_t[:, ::1] covering_rows, tuple finish, double[:, ::1] sums, int threads):
     """dx = dy at the winner of each window, 0 elsewhere, added up where windows overlap (in row-major order of windows).
 
     covering_rows (H, 2): the rows first:end of windows that cover each row of the image.
+    finish: None, or what is done to the rows of dx while they are cached (ride.pxd), and the sums that this makes.
     """
     cdef Window g = window_of(geometry)
     cdef Py_ssize_t N = dx.shape[0], H = dx.shape[1], W = dx.shape[2], C = dx.shape[3], OH = dy.shape[1], OW = dy.shape[2]
-    cdef Py_ssize_t row, size = H * W * C, stride = OW * C
     if N == 0:
         return
-    cdef const real *source = &dy[0, 0, 0, 0]
-    cdef const index *winners = &winner[0, 0, 0, 0]
     cdef real *out = &dx[0, 0, 0, 0]
-    cdef const Py_ssize_t *above = &covering_rows[0, 0]
-    if pairs(&g, H, W, OH, OW):
-        for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
-            if C < FEW:
-                unpool_pair_few(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
-                                2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
-            else:
-                unpool_pair(source + row * stride, winners + row * stride, out + row // OH * size + row % OH * 2 * W * C,
-                            2 if row % OH < OH - 1 else H - 2 * (OH - 1), W, C, OW)
-    else:
-        for row in prange(N * H, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
-            unpool_row(source + row // H * OH * stride, winners + row // H * OH * stride, out + row * W * C, row % H,
-                       above[2 * (row % H)], above[2 * (row % H) + 1], W, C, OW, g)
+    cdef Unpooling u
+    u.dy, u.winner, u.covering, u.g, u.paired = &dy[0, 0, 0, 0], &winner[0, 0, 0, 0], &covering_rows[0, 0], g, pairs(&g, H, W, OH, OW)
+    u.H, u.W, u.C, u.OH, u.OW = H, W, C, OH, OW
+    cdef Finish f = finish_of(out, finish)
+    # Chunks of tasks: each has a part of the sums.
+    cdef Py_ssize_t tasks = N * (OH if u.paired else H), width = row_width(C), k
+    cdef Py_ssize_t step = ceil_div(chunk_rows(N * H * W, C), W * (2 if u.paired else 1)), chunks = ceil_div(tasks, step)
+    cdef Py_ssize_t part = SUMS * width if f.kind else 0
+    cdef unsigned char[::1] held = Block(chunks * part * sizeof(double) + (COEFFICIENTS * width if f.kind else 0) * sizeof(real) + 1)
+    cdef double *parts = <double *>&held[0]
+    memset(parts, 0, chunks * part * sizeof(double))
+    f.coefficients, f.columns = widen(f.coefficients, f.columns, C, <real *>(parts + chunks * part), width), width
+    for k in prange(chunks, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
+        unpool_chunk(&u, &winner[0, 0, 0, 0], out, k * step, min(tasks, (k + 1) * step), &f, width, parts + k * part)
+    if f.kind:
+        add_parts(f.kind, parts, chunks, width, C, width // C, &sums[0, 0], sums.shape[1])

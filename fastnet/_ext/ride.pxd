@@ -9,7 +9,7 @@ Python hands over tuples: a Load as (b or None, coefficients (5, channels): cent
 (kind, add, value, a, b, coefficients, slope): see functional/deferred.py. All arrays have the memory of the one they ride on.
 """
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastnet._ext.types cimport real
 
@@ -91,6 +91,18 @@ cdef inline Finish finish_of(const real *out, tuple finish):
     return f
 
 
+cdef inline const void *widen(const void *coefficients, Py_ssize_t columns, Py_ssize_t channels, real *wide, Py_ssize_t width) noexcept nogil:
+    """Rows of coefficients, repeated over rows of `width` numbers (columns.pxd), as load_run and finish_run want them; NULL of NULL."""
+    cdef Py_ssize_t r, i
+    if coefficients == NULL:
+        return NULL
+    for r in range(COEFFICIENTS):
+        memcpy(wide + r * width, <const real *>coefficients + r * columns, channels * sizeof(real))
+        for i in range(channels, width):
+            wide[r * width + i] = wide[r * width + i - channels]
+    return wide
+
+
 # --- loading ----------------------------------------------------------------------------------------------------------------
 
 cdef inline void rectify(real *v, Py_ssize_t n, real slope) noexcept nogil:
@@ -121,6 +133,14 @@ cdef inline void load(const Load *m, const real *x, Py_ssize_t channel, Py_ssize
         for i in range(n):
             v[i] = (x[i] - center[i]) * scale[i] + shift[i]
     rectify(v, n, <real>m.slope)
+
+
+cdef inline void load_run(const Load *m, const real *x, Py_ssize_t size, real *v) noexcept nogil:
+    """v = the map of a run of whole pixels, so many numbers: the coefficients are widened."""
+    cdef Py_ssize_t i = 0
+    while i < size:
+        load(m, x + i, 0, min(m.columns, size - i), v + i)
+        i += m.columns
 
 
 # --- finishing --------------------------------------------------------------------------------------------------------------
@@ -233,6 +253,14 @@ cdef inline void finish(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t pi
         elif f.kind == GRADIENT:
             gradient_of(f, out + at + c, at + c, pixels, step, channel + c, n, sums + c, row)
         c += n
+
+
+cdef inline void finish_run(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t size, Py_ssize_t width, double *sums) noexcept nogil:
+    """The Finish of a run of whole pixels, so many numbers from out[at] on: its coefficients are widened to `width`, and its part
+    has SUMS rows of `width`, whose pixels count as parts of their own (add_parts)."""
+    cdef Py_ssize_t whole = size // width
+    finish(f, out, at, whole, width, 0, width, sums, width)
+    finish(f, out, at + whole * width, 1 if size % width else 0, width, 0, size % width, sums, width)
 
 
 cdef inline void add_parts(int kind, const double *parts, Py_ssize_t count, Py_ssize_t row, Py_ssize_t channels, Py_ssize_t pixels,

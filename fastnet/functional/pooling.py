@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, memory
-from .._ext import avg_pool, max_pool
+from .._ext import avg_pool as averages
+from .._ext import max_pool as maxima
 from ..memory import Array
 from . import checks
+from .deferred import Deferred, Finish, Value
 
 LIMIT = 2**31 - 1  # the kernels count places within a window in 32 bits
 
@@ -128,15 +130,20 @@ def _covering_windows(size: int, count: int, kernel: int, stride: int, padding: 
     return _covering(start, start + (kernel - 1) * dilation + 1, size)
 
 
-def max_pool_in(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
-    """max_pool2d with a window that is checked already: what the layer calls."""
-    image = checks.images(window.op, x)
+def max_pool(x: Value, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
+    """max_pool2d with a window that is checked already, of an array or of what is to become of one: what the layer calls."""
+    if isinstance(x, Deferred):
+        # A row of pixels is mapped for each row of windows over it.
+        often = window.kernel[0] > 2 * window.stride[0]
+        image, load = (x.memory(), None) if often else x.load()
+    else:
+        image, load = checks.images(window.op, x), None
     n, h, w, c = image.shape
     size = output_size(window, (h, w), ceil_mode)
     y = memory.empty((n, *size, c), image.dtype)
     places = window.kernel[0] * window.kernel[1]
     winner = memory.empty(y.shape, np.uint8 if places <= 256 else np.intc)
-    max_pool.max_pool2d(image, y, winner, window[1:], config.get_num_threads())
+    maxima.max_pool2d(image, y, winner, window[1:], load, config.get_num_threads())
     return y.transpose(0, 3, 1, 2), MaxPoolSaved(winner, (n, c, h, w), (n, c, *size), image.dtype, window)
 
 
@@ -149,7 +156,7 @@ def max_pool2d(
     NaN, is the winner that gets the gradient, in the window's row-major order, as in np.argmax.  ceil_mode: a last window
     that sticks out counts too.  ValueError if no window fits, or the padding is more than half the window.
     """
-    return max_pool_in(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    return max_pool(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
 
 
 def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
@@ -157,18 +164,27 @@ def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
 
     dy (N, C, OH, OW)  ->  dx (N, C, H, W).  ValueError if dy has not the output's shape.
     """
+    return max_pool_back(dy, saved)
+
+
+def max_pool_back(dy: Value, saved: MaxPoolSaved, finish: Finish | None = None) -> Array:
+    """max_pool2d_backward, with what is done to dx while it is cached."""
     winner, x_shape, y_shape, dtype, window = saved
+    if isinstance(dy, Deferred):
+        dy = dy.array()
     dy = memory.channels_last(checks.gradient(f"{window.op} backward", dy, y_shape, dtype))
     dx = memory.empty_images(x_shape, dtype)
     rows = _covering_windows(x_shape[2], y_shape[2], *(pair[0] for pair in window[1:]))
-    max_pool.max_pool2d_backward(dy, winner, dx.transpose(0, 2, 3, 1), window[1:], rows, config.get_num_threads())
+    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
+    out, threads = dx.transpose(0, 2, 3, 1), config.get_num_threads()
+    maxima.max_pool2d_backward(dy, winner, out, window[1:], rows, arguments, sums, threads)
     return dx
 
 
 def _average(op: str, image: Array, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
     n, h, w, c = image.shape
     y = memory.empty((n, len(rows.spans), len(cols.spans), c), image.dtype)
-    avg_pool.avg_pool2d(image, y, rows.spans, cols.spans, config.get_num_threads())
+    averages.avg_pool2d(image, y, rows.spans, cols.spans, config.get_num_threads())
     y = y.transpose(0, 3, 1, 2)
     return y, AvgPoolSaved(rows, cols, (n, c, h, w), y.shape, image.dtype, op)
 
@@ -214,9 +230,9 @@ def avg_pool2d_backward(dy: Array, saved: AvgPoolSaved) -> Array:
     dx = memory.empty_images(x_shape, dtype)
     out, threads = dx.transpose(0, 2, 3, 1), config.get_num_threads()
     if rows.disjoint and cols.disjoint:
-        avg_pool.avg_pool2d_backward(dy, out, rows.spans, cols.spans, threads)
+        averages.avg_pool2d_backward(dy, out, rows.spans, cols.spans, threads)
     else:
-        avg_pool.avg_pool2d_backward_overlapping(
+        averages.avg_pool2d_backward_overlapping(
             dy, memory.empty(dy.shape, dtype), out, rows.spans, cols.spans, rows.covering, cols.covering, threads
         )
     return dx

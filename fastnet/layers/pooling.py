@@ -23,7 +23,7 @@ class MaxPool2d(Layer):
         self.ceil_mode = bool(ceil_mode)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.max_pool_in(x, self.window, self.ceil_mode))
+        return self._keep(*pooling.max_pool(x, self.window, self.ceil_mode))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return max_pool2d_backward(dy, self._kept())

@@ -20,8 +20,8 @@ IMAGES = RNG.standard_normal((2, 3, 7, 5))
 def at_level(level):
     """The pooling kernels of one instruction-set level, whatever level is in use."""
     with (
-        mock.patch.object(pooling, "max_pool", _ext.load("max_pool", level)),
-        mock.patch.object(pooling, "avg_pool", _ext.load("avg_pool", level)),
+        mock.patch.object(pooling, "maxima", _ext.load("max_pool", level)),
+        mock.patch.object(pooling, "averages", _ext.load("avg_pool", level)),
     ):
         yield
 
