@@ -115,6 +115,27 @@ CALLS: dict[type[Layer], Callable[[Any, Any], Call]] = {
 }
 
 
+def _drop_connect(layer: Any, x: Array, dy: Array) -> tuple[Array, list[Any], list[str]]:
+    mask = layer._saved[1]
+    w, dropped = reference.dropout(layer.weight.data, layer.p, seed=mask.seed)
+    y, saved = reference.linear(x, w, *_data(layer.bias))
+    dx, dw, db = reference.linear_backward(dy, saved)
+    return y, [dx, reference.dropout_backward(dw, dropped), db], ["weight", "bias"]
+
+
+def _vanilla(layer: Any, x: Array, dy: Array) -> tuple[Array, list[Any], list[str]]:
+    y, saved = reference.dropout(x, layer.p, seed=layer._saved.seed)
+    return y * (1 - layer.p), [reference.dropout_backward(dy * (1 - layer.p), saved)], []
+
+
+# Layers of more than one call: (y, [dx, gradients …], names of the gradients).
+COMPOSED: dict[type[Layer], Callable[[Any, Array, Array], tuple[Array, list[Any], list[str]]]] = {
+    layers.Identity: lambda layer, x, dy: (x, [dy], []),
+    layers.DropConnect: _drop_connect,
+    layers.VanillaDropout: _vanilla,
+}
+
+
 @dataclass
 class PathRow:
     """One array of one layer: its largest difference between the paths, and that in units of the reference's largest number.
@@ -201,18 +222,17 @@ def _compare(
     name: str, layer: Layer, x: Array, y: Array, dy: Array, dx: Any, gradients: dict[str, Array]
 ) -> list[PathRow]:
     kind = type(layer).__name__
-    pairs: list[tuple[str, Any, Any]] = []
-    if type(layer) is layers.Identity:
-        pairs = [("y", y, x), ("dx", dx, dy)]
+    if type(layer) in COMPOSED:
+        expected, slopes, names = COMPOSED[type(layer)](layer, x, dy)
     elif type(layer) in CALLS:
         op, arrays, settings, names = CALLS[type(layer)](layer, x)
         expected, saved = getattr(reference, op)(x, *arrays, **settings)
         back = getattr(reference, op + "_backward")(dy, saved)
-        slopes = back if isinstance(back, tuple) else (back,)
-        pairs = [("y", y, expected), ("dx", dx, slopes[0])]
-        pairs += [("d" + own, gradients.get(own), slope) for own, slope in zip(names, slopes[1:])]
+        slopes = list(back) if isinstance(back, tuple) else [back]
     else:
         return [PathRow(name, kind, what, None, None) for what in ("y", "dx", *("d" + own for own in gradients))]
+    pairs = [("y", y, expected), ("dx", dx, slopes[0])]
+    pairs += [("d" + own, gradients.get(own), slope) for own, slope in zip(names, slopes[1:])]
     return [
         PathRow(name, kind, what, *_distance(found, wanted))
         for what, found, wanted in pairs

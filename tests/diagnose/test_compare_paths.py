@@ -7,7 +7,7 @@ from faulty import Scale
 import fastnet
 from fastnet import compare_paths, functional, layers
 from fastnet.diagnose import paths
-from fastnet.layers import Concat, Conv2d, Flatten, Identity, Layer, Linear, ReLU, Residual, Sequential
+from fastnet.layers import Concat, Conv2d, Flatten, Layer, Linear, ReLU, Residual, Sequential
 
 MAKE = {
     "Conv2d": (lambda: Conv2d(4, 6, (3, 2), stride=(2, 1), padding=1, groups=2), (3, 4, 8, 7)),
@@ -24,6 +24,8 @@ MAKE = {
     "PReLU": (lambda: layers.PReLU(4), (3, 4, 8, 7)),
     "ZeroPad2d": (lambda: layers.ZeroPad2d((1, 2, 0, 3)), (3, 4, 8, 7)),
     "Dropout": (lambda: layers.Dropout(0.4), (3, 4, 8, 7)),
+    "DropConnect": (lambda: layers.DropConnect(7, 5, p=0.3), (3, 7)),
+    "VanillaDropout": (lambda: layers.VanillaDropout(0.4), (3, 4, 8, 7)),
     "Dropout2d": (lambda: layers.Dropout2d(0.4), (3, 4, 8, 7)),
 }
 CONTAINERS = {"Layer", "Sequential", "Residual", "Concat"}
@@ -75,7 +77,7 @@ def test_the_layer_is_untouched():
 
 def test_every_layer_of_the_package_has_its_call():
     ours = {getattr(layers, name) for name in NAMES}
-    assert ours - {Identity} <= set(paths.CALLS), "add the missing layers to CALLS in fastnet/diagnose/paths.py"
+    assert ours <= {*paths.CALLS, *paths.COMPOSED}, "add the missing layers to CALLS in fastnet/diagnose/paths.py"
 
 
 def test_bad_arguments_are_refused():
