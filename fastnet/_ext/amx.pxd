@@ -1,5 +1,7 @@
 """The register tile of amx.h and the splitting of amx_split.h."""
 
+from fastnet._ext.ride cimport Load, load_of
+
 cdef extern from "amx.h" nogil:
     enum:
         AMX_ROWS
@@ -19,6 +21,13 @@ cdef extern from "amx.h" nogil:
                      const float *start,
                      float **out, Py_ssize_t out_step) noexcept
 
+cdef extern from "amx_load.h" nogil:
+    ctypedef struct Loading "amx_load":
+        int kind
+        Py_ssize_t far, columns
+        const float *coefficients
+        float slope
+
 cdef extern from "amx_split.h" nogil:
     bint amx_fill_pixels(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels, char *out,
                          Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
@@ -30,13 +39,24 @@ cdef extern from "amx_split.h" nogil:
 cdef extern from "amx_pairs.h" nogil:
     ctypedef struct Sums "amx_sums":
         Py_ssize_t done, wanted
-    void amx_fill_pairs(int planes, const float *one, const float *two, Py_ssize_t count, Py_ssize_t step, Py_ssize_t channels,
-                        char *out, Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
-    void amx_fill_row(int planes, const float *one, const float *two, Py_ssize_t numbers, char *out, Py_ssize_t plane) noexcept
+    void amx_fill_pairs(int planes, const Loading *load, Py_ssize_t channel, const float *one, const float *two, Py_ssize_t count,
+                        Py_ssize_t step, Py_ssize_t channels, char *out, Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
+    void amx_fill_row(int planes, const Loading *load, Py_ssize_t channels, const float *one, const float *two, Py_ssize_t numbers,
+                      char *out, Py_ssize_t plane) noexcept
     void amx_gather_pairs(const char *source, Py_ssize_t count, Py_ssize_t step, const Py_ssize_t *piece, Py_ssize_t pieces,
                           char *out, Py_ssize_t slot) noexcept
-    void amx_fill_turned(int planes, const float **at, Py_ssize_t filters, char *out, Py_ssize_t block) noexcept
+    void amx_fill_turned(int planes, const Loading *load, Py_ssize_t channel, const float **at, Py_ssize_t filters, char *out,
+                         Py_ssize_t block) noexcept
     void amx_pair_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps,
                           bint add, float **to, Sums *sums) noexcept
     void amx_settle_all(Sums *sums) noexcept
     bint amx_collect(const float *sums, const int *index, Py_ssize_t count, float *out) noexcept
+
+
+cdef inline Loading loading_of(const float *x, tuple load):
+    """ride.pxd's Load of an array that starts at x, as amx_load.h has it."""
+    cdef Load m = load_of(x, load)
+    cdef Loading a
+    a.kind = (2 if m.two else 1) if m.wanted else 0
+    a.far, a.coefficients, a.columns, a.slope = m.far, <const float *>m.coefficients, m.columns, <float>m.slope
+    return a

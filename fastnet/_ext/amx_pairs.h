@@ -5,54 +5,55 @@
 #ifndef FASTNET_AMX_PAIRS_H
 #define FASTNET_AMX_PAIRS_H
 
+#include "amx_load.h"
 #include "amx_split.h"
 
-/* Slots of 16 channels of pairs: `count` pairs, `step` numbers apart, the blocks of 16 channels `block` bytes apart. A stream
- * that is NULL is all zeros. */
-AMX_INLINE void amx_pair_slots(const int PLANES, const float *one, const float *two, ptrdiff_t count, ptrdiff_t step,
-                               ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
+/* Slots of 16 channels of pairs, from `channel` of the load on: `count` pairs, `step` numbers apart, the blocks of 16 channels
+ * `block` bytes apart. A stream that is NULL is all zeros. */
+AMX_INLINE void amx_pair_slots(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *one,
+                               const float *two, ptrdiff_t count, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot,
+                               ptrdiff_t block, ptrdiff_t plane) {
     const ptrdiff_t whole = one && two ? channels / 16 * 16 : 0;
     for (ptrdiff_t p = 0; p < count; p++, one += one ? step : 0, two += two ? step : 0, out += slot) {
         char *to = out;
         __m512i pairs[3];
         for (ptrdiff_t c = 0; c < whole; c += 16, to += block) {
-            amx_split_pairs(PLANES, _mm512_loadu_ps(one + c), _mm512_loadu_ps(two + c), pairs);
+            const amx_terms map = amx_terms_of(KIND, load, channel + c, 0xffff);
+            amx_split_pairs(PLANES, amx_apply(KIND, &map, 0xffff, one + c), amx_apply(KIND, &map, 0xffff, two + c), pairs);
             for (int i = 0; i < PLANES; i++) _mm512_store_si512(to + i * plane, pairs[i]);
         }
         for (ptrdiff_t c = whole; c < channels; c += 16, to += block) {
             const __mmask16 valid = amx_lanes(c, 0, channels);
-            amx_split_pairs(PLANES, _mm512_maskz_loadu_ps(one ? valid : 0, one + c), _mm512_maskz_loadu_ps(two ? valid : 0, two + c), pairs);
+            const amx_terms map = amx_terms_of(KIND, load, channel + c, valid);
+            amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, one + c), amx_apply(KIND, &map, two ? valid : 0, two + c),
+                            pairs);
             for (int i = 0; i < PLANES; i++) _mm512_store_si512(to + i * plane, pairs[i]);
         }
     }
 }
 
-static inline void amx_fill_pairs(int planes, const float *one, const float *two, ptrdiff_t count, ptrdiff_t step,
-                                  ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
-    switch (planes) {
-    case 3: amx_pair_slots(3, one, two, count, step, channels, out, slot, block, plane); break;
-    case 2: amx_pair_slots(2, one, two, count, step, channels, out, slot, block, plane); break;
-    default: amx_pair_slots(1, one, two, count, step, channels, out, slot, block, plane);
-    }
+static inline void amx_fill_pairs(int planes, const amx_load *load, ptrdiff_t channel, const float *one, const float *two,
+                                  ptrdiff_t count, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block,
+                                  ptrdiff_t plane) {
+    AMX_LOADED(amx_pair_slots, planes, load, channel, one, two, count, step, channels, out, slot, block, plane)
 }
 
-/* A row of numbers as pairs, without gaps: what amx_gather_pairs takes its pieces from. */
-AMX_INLINE void amx_pair_row(const int PLANES, const float *one, const float *two, ptrdiff_t numbers, char *out, ptrdiff_t plane) {
-    for (ptrdiff_t c = 0; c < numbers; c += 16) {
+/* A row of numbers as pairs, without gaps: what amx_gather_pairs takes its pieces from. The load's coefficients come again after
+ * `channels` numbers; so many, and 16 more, lie side by side. */
+AMX_INLINE void amx_pair_row(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channels, const float *one,
+                             const float *two, ptrdiff_t numbers, char *out, ptrdiff_t plane) {
+    for (ptrdiff_t c = 0, channel = 0; c < numbers; c += 16, channel = (channel + 16) % channels) {
         const __mmask16 valid = amx_lanes(c, 0, numbers);
+        const amx_terms map = amx_terms_of(KIND, load, channel, valid);
         __m512i pairs[3];
-        amx_split_pairs(PLANES, _mm512_maskz_loadu_ps(one ? valid : 0, one + c), _mm512_maskz_loadu_ps(two ? valid : 0, two + c),
-                        pairs);
+        amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, one + c), amx_apply(KIND, &map, two ? valid : 0, two + c), pairs);
         for (int i = 0; i < PLANES; i++) _mm512_mask_storeu_epi32(out + 4 * c + i * plane, valid, pairs[i]);
     }
 }
 
-static inline void amx_fill_row(int planes, const float *one, const float *two, ptrdiff_t numbers, char *out, ptrdiff_t plane) {
-    switch (planes) {
-    case 3: amx_pair_row(3, one, two, numbers, out, plane); break;
-    case 2: amx_pair_row(2, one, two, numbers, out, plane); break;
-    default: amx_pair_row(1, one, two, numbers, out, plane);
-    }
+static inline void amx_fill_row(int planes, const amx_load *load, ptrdiff_t channels, const float *one, const float *two,
+                                ptrdiff_t numbers, char *out, ptrdiff_t plane) {
+    AMX_LOADED(amx_pair_row, planes, load, channels, one, two, numbers, out, plane)
 }
 
 /* Slots of `count` neighbours that hold `pieces` pieces each: piece[2i] bytes from the slot's first pair, piece[2i + 1] pairs. */
@@ -92,19 +93,22 @@ AMX_INLINE void amx_turn(__m512 *v) {
         }
 }
 
-/* A step of the operand whose rows are filters: tiles of 16 filters x 16 pairs of pixels, the tiles of 16 filters `block` bytes
- * apart, their planes one after the other. at[i] and at[16 + i] are the pixels of pair i, NULL for zeros. */
-AMX_INLINE void amx_turned_tile(const int PLANES, const float *const *at, const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
+/* A step of the operand whose rows are filters, from `channel` of the load on: tiles of 16 filters x 16 pairs of pixels, the
+ * tiles of 16 filters `block` bytes apart, their planes one after the other. at[i] and at[16 + i] are the pixels of pair i, NULL
+ * for zeros; by: 0 for those, else -1. */
+AMX_INLINE void amx_turned_tile(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *const *at,
+                                const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
+    const amx_terms map = amx_terms_of(KIND, load, channel + f, valid);
     __m512 one[16], two[16];
-    for (int i = 0; i < 16; i++) one[i] = _mm512_maskz_loadu_ps(valid, at[i] + (f & by[i]));
+#define PIXEL(i) amx_apply(KIND, &map, KIND ? valid & (__mmask16)by[i] : valid, at[i] + (f & by[i]))
+    for (int i = 0; i < 16; i++) one[i] = PIXEL(i);
     if (PLANES == 1) { /* one matrix of pairs to turn instead of two of numbers */
-        for (int i = 0; i < 16; i++)
-            amx_split_pairs(1, one[i], _mm512_maskz_loadu_ps(valid, at[16 + i] + (f & by[16 + i])), (__m512i *)&one[i]);
+        for (int i = 0; i < 16; i++) amx_split_pairs(1, one[i], PIXEL(16 + i), (__m512i *)&one[i]);
         amx_turn(one);
         for (int i = 0; i < 16; i++) _mm512_store_ps(out + i * AMX_BYTES, one[i]);
     } else {
         amx_turn(one);
-        for (int i = 0; i < 16; i++) two[i] = _mm512_maskz_loadu_ps(valid, at[16 + i] + (f & by[16 + i]));
+        for (int i = 0; i < 16; i++) two[i] = PIXEL(16 + i);
         amx_turn(two);
         for (int i = 0; i < 16; i++) {
             __m512i pairs[3];
@@ -112,9 +116,11 @@ AMX_INLINE void amx_turned_tile(const int PLANES, const float *const *at, const 
             for (int j = 0; j < PLANES; j++) _mm512_store_si512(out + j * AMX_TILE + i * AMX_BYTES, pairs[j]);
         }
     }
+#undef PIXEL
 }
 
-AMX_INLINE void amx_turned_pairs(const int PLANES, const float *const *at, ptrdiff_t filters, char *out, ptrdiff_t block) {
+AMX_INLINE void amx_turned_pairs(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *const *at,
+                                 ptrdiff_t filters, char *out, ptrdiff_t block) {
     static const float zeros[16];
     const float *from[32];
     ptrdiff_t by[32], f = 0;
@@ -122,16 +128,13 @@ AMX_INLINE void amx_turned_pairs(const int PLANES, const float *const *at, ptrdi
         from[i] = at[i] ? at[i] : zeros;
         by[i] = at[i] ? -1 : 0;
     }
-    for (; f + 16 <= filters; f += 16, out += block) amx_turned_tile(PLANES, from, by, f, 0xffff, out);
-    if (f < filters) amx_turned_tile(PLANES, from, by, f, amx_lanes(f, 0, filters), out);
+    for (; f + 16 <= filters; f += 16, out += block) amx_turned_tile(PLANES, KIND, load, channel, from, by, f, 0xffff, out);
+    if (f < filters) amx_turned_tile(PLANES, KIND, load, channel, from, by, f, amx_lanes(f, 0, filters), out);
 }
 
-static inline void amx_fill_turned(int planes, const float *const *at, ptrdiff_t filters, char *out, ptrdiff_t block) {
-    switch (planes) {
-    case 3: amx_turned_pairs(3, at, filters, out, block); break;
-    case 2: amx_turned_pairs(2, at, filters, out, block); break;
-    default: amx_turned_pairs(1, at, filters, out, block);
-    }
+static inline void amx_fill_turned(int planes, const amx_load *load, ptrdiff_t channel, const float *const *at, ptrdiff_t filters,
+                                   char *out, ptrdiff_t block) {
+    AMX_LOADED(amx_turned_pairs, planes, load, channel, at, filters, out, block)
 }
 
 /* Sums of up to four tiles that wait for being added to (or stored in) their places, vector by vector, while the next ones

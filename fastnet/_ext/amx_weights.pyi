@@ -1,5 +1,7 @@
 from ..memory import Array
 
+Load = tuple[Array | None, Array, float]
+
 def weight_gradient(
     x: Array,
     channel: int,
@@ -17,6 +19,8 @@ def weight_gradient(
     dw: Array,
     streams: Array,
     cut: Array,
+    x_load: Load | None,
+    dy_load: Load | None,
     planes: int,
     threads: int,
 ) -> bool: ...

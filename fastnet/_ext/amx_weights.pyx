@@ -14,39 +14,15 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
     AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, Sums, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
-    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all,
+    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all, loading_of,
 )
+from fastnet._ext.amx_blocks cimport Axis, Range, Work, range_of, slot_count, slot_row, strip_lines, strip_numbers
+from fastnet._ext.ride cimport COEFFICIENTS
 from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
     PAIR = 2 * AMX_ROWS * AMX_ROWS      # sums of a pair of column tiles
-
-
-# One axis of x under the window, laid out by residues of the stride: place q of residue p is pixel q * step + residue[p] - lead.
-ctypedef struct Axis:
-    Py_ssize_t size, lead, step, residues, reach
-    const Py_ssize_t *residue
-
-
-# Pairs [pair, pair + pairs) of output rows [row, row + rows): a run of a row's pairs falls into `parts` steps of `pairs_step`.
-ctypedef struct Range:
-    Py_ssize_t pair, pairs, row, rows, parts, length, steps
-
-
-# The whole product. Outputs: `rows` x `columns` of each stream, of `height` rows of an image; tiles of a chunk of 32 channels
-# (folded: of all), `groups` for each block of 16. x and dy start at the first channel and filter; depths are those of the arrays.
-ctypedef struct Work:
-    const float *x
-    const float *dy
-    Py_ssize_t images, channels, depth, filters, dy_depth, height, rows, columns, pairs
-    Py_ssize_t image_step, second_image, second_row
-    Axis down, across
-    Py_ssize_t groups, kinds, pieces, lines, extent, chunks, tiles
-    const Py_ssize_t *group
-    const Py_ssize_t *piece
-    Py_ssize_t block_pairs, block_rows, parts
-    int planes
 
 
 # Where a task has its things in scratch.
@@ -69,14 +45,15 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
                     const Py_ssize_t[::1] step, const Py_ssize_t[::1] row_residue, const Py_ssize_t[::1] column_residue,
                     const Py_ssize_t[:, ::1] group, const Py_ssize_t[:, :, ::1] piece, const int[::1] index,
                     const float[:, :, :, ::1] dy, Py_ssize_t filter, Py_ssize_t filters, float[:, ::1] dw,
-                    const Py_ssize_t[::1] streams, const Py_ssize_t[::1] cut, int planes, int threads):
+                    const Py_ssize_t[::1] streams, const Py_ssize_t[::1] cut, tuple x_load, tuple dy_load, int planes, int threads):
     """dw[f, k] = sum over pairs of the numbers under tap and channel k times dy[..., filter + f]; False, and dw is to be computed
     anew, if a sum is not finite: as where a number does not split.
 
     group[g]: (kind of slot, row residue, row, column residue, column) of its slots; piece[kind, i] = (line, first, length) of
     the numbers in a slot, none: a slot is 16 channels of a pixel. index[k]: where k stands among the sums of a chunk.
     streams: (pairs, rows, step of the image from pair to pair, image and row of the second stream). cut: (pairs and rows of a
-    block, parts of the pixels, slices of filters and of chunks of channels). All of them: functional/blocks.py.
+    block, parts of the pixels, slices of filters and of chunks of channels). All of them: functional/blocks.py. The loads (None: no
+    map) are applied where x is put into slots and dy is turned.
     """
     cdef Work w
     cdef Room r
@@ -88,6 +65,10 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
     w.across = axis_of(x.shape[2], lead[1], step[1], column_residue, group, 4)
     w.group, w.groups, w.kinds, w.pieces = &group[0, 0], group.shape[0], piece.shape[0], piece.shape[1]
     w.piece = &piece[0, 0, 0] if w.kinds else NULL
+    w.x_load, w.dy_load = loading_of(&x[0, 0, 0, 0], x_load), loading_of(&dy[0, 0, 0, 0], dy_load)
+    w.x_load.coefficients, w.dy_load.coefficients = w.x_load.coefficients + channel, w.dy_load.coefficients + filter
+    if w.kinds and w.x_load.kind:
+        repeat(&w)
     w.lines = w.extent = 0
     cdef Py_ssize_t i, task, slice, slices = cut[3] * cut[4], panels = ceil_div(filters, 2 * AMX_ROWS), rows = ceil_div(filters, AMX_ROWS)
     for i in range(w.kinds * w.pieces):
@@ -118,6 +99,15 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
     return refused == 0
 
 
+cdef void repeat(Work *w):
+    """Few channels lie side by side in a line of x: coefficients that can be read from any of them on."""
+    cdef Py_ssize_t r, i, width = 2 * AMX_ROWS
+    for r in range(COEFFICIENTS):
+        for i in range(width):
+            w.table[r * width + i] = w.x_load.coefficients[r * w.x_load.columns + i % w.channels]
+    w.x_load.coefficients, w.x_load.columns = w.table, width
+
+
 cdef inline Py_ssize_t room(Py_ssize_t size) noexcept:
     """From 4 MB on, memory lies in huge pages: 2 to 10 % faster."""
     return most(size, 4 << 20) if size > 1 << 19 else size
@@ -137,34 +127,6 @@ cdef Room room_of(const Work *w, Py_ssize_t panels, Py_ssize_t chunks):
     r.tiles = r.offsets + 2 * b.steps * sizeof(Py_ssize_t)
     r.size = (r.tiles + chunks * w.tiles * sizeof(Py_ssize_t) + 63) // 64 * 64
     return r
-
-
-cdef inline Range range_of(const Work *w, Py_ssize_t pair, Py_ssize_t pairs, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
-    """A block, and the steps of its reduction: of equal length, so that the last one of a run starts where it ends with it."""
-    cdef Range b
-    b.pair, b.pairs, b.row, b.rows = pair, pairs, row, rows
-    b.parts = ceil_div(w.columns * pairs, AMX_ROWS)
-    b.length = ceil_div(w.columns * pairs, b.parts)
-    b.steps = rows * b.parts
-    return b
-
-
-cdef inline Py_ssize_t slot_row(const Work *w, const Range *b) noexcept nogil:
-    """Slots of a row: [column residue][column][pair]."""
-    return w.across.residues * (w.columns + w.across.reach) * b.pairs
-
-
-cdef inline Py_ssize_t slot_count(const Work *w, const Range *b) noexcept nogil:
-    """Slots of a plane: [row residue][row] of them; an odd number, so that planes and blocks of channels fall on other sets."""
-    return (w.down.residues * (b.rows + w.down.reach) * slot_row(w, b)) | 1
-
-
-cdef inline Py_ssize_t strip_lines(const Work *w, const Range *b) noexcept nogil:
-    return (b.rows + w.down.reach - 1) * w.down.step + w.down.residue[w.down.residues - 1] + w.lines
-
-
-cdef inline Py_ssize_t strip_numbers(const Work *w) noexcept nogil:
-    return ((w.columns + w.across.reach - 1) * w.across.step + w.across.residue[w.across.residues - 1]) * w.channels + w.extent
 
 
 cdef bint gradient_part(const Work *w, const Room *r, Py_ssize_t part, Py_ssize_t panel_from, Py_ssize_t panel_to,
@@ -271,7 +233,8 @@ cdef void turn(const Work *w, const Range *b, Py_ssize_t filter, Py_ssize_t filt
                 if p == b.pairs:
                     p = 0
                     c += 1
-            amx_fill_turned(w.planes, at, filters, out + (r * b.parts + s) * w.planes * AMX_TILE, b.steps * w.planes * AMX_TILE)
+            amx_fill_turned(w.planes, &w.dy_load, filter, at, filters, out + (r * b.parts + s) * w.planes * AMX_TILE,
+                            b.steps * w.planes * AMX_TILE)
 
 
 cdef inline bint inside(const Axis *a, Py_ssize_t at) noexcept nogil:
@@ -303,7 +266,7 @@ cdef void fill(const Work *w, const Range *b, Py_ssize_t channel, Py_ssize_t cha
                 x = w.x + (b.pair + i) * w.image_step * image + line * row_size
                 x += (left * w.across.step + w.across.residue[c] - w.across.lead) * w.depth + channel
                 clear(out, left, slot, planes, plane)
-                amx_fill_pairs(w.planes, x if first else NULL,
+                amx_fill_pairs(w.planes, &w.x_load, channel, x if first else NULL,
                                x + w.second_image * image + w.second_row * w.down.step * row_size if second else NULL, right - left,
                                w.across.step * w.depth, channels, out + left * slot, slot, w.planes * plane, plane)
                 clear(out + right * slot, wide - right, slot, planes, plane)
@@ -352,10 +315,10 @@ cdef void fold_line(const Work *w, const float *one, const float *two, Py_ssize_
         memset(out + i * plane, 0, left * sizeof(float))
         memset(out + i * plane + right * sizeof(float), 0, (numbers - right) * sizeof(float))
     if w.channels == w.depth:
-        amx_fill_row(w.planes, one, two, right - left, out + left * sizeof(float), plane)
+        amx_fill_row(w.planes, &w.x_load, w.channels, one, two, right - left, out + left * sizeof(float), plane)
         return
     for i in range(ceil_div(right - left, w.channels)):
-        amx_fill_row(w.planes, one + i * w.depth if one else NULL, two + i * w.depth if two else NULL,
+        amx_fill_row(w.planes, &w.x_load, w.channels, one + i * w.depth if one else NULL, two + i * w.depth if two else NULL,
                      least(w.channels, right - left - i * w.channels), out + (left + i * w.channels) * sizeof(float), plane)
 
 

@@ -68,17 +68,18 @@ def _pack(w: Array, p: Plan, width: int) -> Array:
     return panels
 
 
-def weights(x: Array, dy: Array, geometry: Geometry, dw: Array | None = None) -> Array:
+def weights(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: Array | None = None) -> Array:
     """dw (F, C/groups, KH, KW) of the convolution that gathers x (N, H, W, C) into dy (N, OH, OW, F)."""
     threads, groups = config.get_num_threads(), geometry.groups
-    channels, filters = x.shape[3] // groups, dy.shape[3] // groups
+    channels, filters = _depth(x) // groups, _depth(dy) // groups
     if dw is None:
-        dw = memory.empty((dy.shape[3], channels, *geometry.kernel), x.dtype)
+        dw = memory.empty((_depth(dy), channels, *geometry.kernel), x.dtype)
     if 0 in dy.shape:
         dw.fill(0)
         return dw
     if split.weights(x, dy, geometry, dw):
         return dw
+    x, dy = _memory(x), _memory(dy)
     (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
     for g in range(groups):
         weight_kernels.weight_gradient(
@@ -107,6 +108,12 @@ def _numbers(geometry: Geometry) -> Array:
 
 def _memory(x: Array | Deferred) -> Array:
     return x.memory() if isinstance(x, Deferred) else x
+
+
+def _depth(x: Array | Deferred) -> int:
+    """Channels of channels-last memory or of what is Deferred."""
+    depth: int = (x.a if isinstance(x, Deferred) else x).shape[3]
+    return depth
 
 
 def gather(
@@ -159,9 +166,9 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
 
 
 def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry) -> Array:
-    x, dy = _memory(x), _memory(dy)
-    if not _is_depthwise(geometry, x.shape[3], dy.shape[3]):
+    if not _is_depthwise(geometry, _depth(x), _depth(dy)):
         return weights(x, dy, geometry)
+    x, dy = _memory(x), _memory(dy)
     dw = memory.empty((x.shape[3], 1, *geometry.kernel), x.dtype)
     depthwise.weight_gradient(x, dy, dw, _numbers(geometry), config.get_num_threads())
     return dw

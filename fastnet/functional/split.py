@@ -13,6 +13,7 @@ from .. import config, memory
 from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
+from .deferred import Deferred, Value
 from .geometry import Axis, Geometry, indices, plans
 from .packed import packed
 
@@ -149,7 +150,7 @@ def linear(x: Array, w: Array, b: Array | None, y: Array) -> bool:
     return True
 
 
-def weights(x: Array, dy: Array, geometry: Geometry, dw: Array) -> bool:
+def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     """`products.weights`, if this machine and these numbers allow it."""
     if amx_weights is None or x.dtype != np.float32:
         return False
@@ -159,8 +160,7 @@ def weights(x: Array, dy: Array, geometry: Geometry, dw: Array) -> bool:
     point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), groups)
     if point and groups == 1 and dw.strides[0] < dw.strides[1]:
         return weights(dy, x, geometry, dw.swapaxes(0, 1))  # dw's rows are then the tiles' rows
-    if point:
-        x, dy = (a.reshape(-1, 1, 1, a.shape[3]) for a in (x, dy))
+    (x, x_load), (dy, dy_load) = _loaded(x, point), _loaded(dy, point)
     channels, filters = x.shape[3] // groups, dy.shape[3] // groups
     out = dw if dw.flags.c_contiguous else memory.empty(dw.shape, dw.dtype)
     out = out.reshape(len(dw), -1)
@@ -170,9 +170,20 @@ def weights(x: Array, dy: Array, geometry: Geometry, dw: Array) -> bool:
     for g in range(groups):
         if not amx_weights.weight_gradient(
             x, g * channels, channels, p.lead, p.step, w.row_residue, w.column_residue, w.group, w.piece, w.origin,
-            dy, g * filters, filters, out[g * filters : (g + 1) * filters], c.streams, c.sizes, planes, threads
+            dy, g * filters, filters, out[g * filters : (g + 1) * filters], c.streams, c.sizes, x_load, dy_load, planes, threads
         ):  # fmt: skip
             return False
     if not dw.flags.c_contiguous:
         dw[...] = out.reshape(dw.shape)
     return True
+
+
+def _loaded(x: Value, lines: bool) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+    """An operand's array and its Load; `lines`: every pixel as an image of its own."""
+    array, load = x.load() if isinstance(x, Deferred) else (x, None)
+    if not lines:
+        return array, load
+    line = -1, 1, 1, array.shape[3]
+    if load is not None and load[0] is not None:
+        load = load[0].reshape(line), *load[1:]
+    return array.reshape(line), load
