@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import config, data, models, optim
+from . import config, data, models, optim, plot
 from .about import show_config
 from .callbacks import Lambda
 from .checkpoint import Checkpoint, load_settings, save
@@ -223,8 +223,7 @@ def evaluate(args: Namespace) -> int:
     size = args.batch_size
     pieces = [net.predict(normalize(x[i : i + size]), size) for i in range(0, len(x), size)]
     scores = np.concatenate(pieces)
-    matrix = np.zeros((len(images.classes),) * 2, np.int64)
-    np.add.at(matrix, (y, scores.argmax(1)), 1)
+    matrix = plot.confusion_matrix(scores, y)
     loss = SoftmaxCrossEntropy().forward(scores, y)
     print(f"{about['model']} on {name}, {args.split} split, {len(x):,} images\n")
     print("class            images   accuracy")
@@ -233,8 +232,6 @@ def evaluate(args: Namespace) -> int:
             print(f"{label:14.14s} {n:8,d} {matrix[i, i] / n:10.2%}")
     print(f"{'all':14s} {len(x):8,d} {np.trace(matrix) / len(x):10.2%}\n\nloss {loss:.4f}")
     if args.confusion:
-        from . import plot
-
         plot.confusion(matrix, args.confusion, names=images.classes)
         print(f"drawn: {args.confusion}")
     return 0

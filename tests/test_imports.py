@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "regularization": f"{ARRAYS} parameters",
     "models": f"{ARRAYS} initializers parameters functional layers",
     "data": f"{ARRAYS} functional",
-    "plot": f"{ARRAYS} layers",
+    "plot": f"{ARRAYS} layers losses",
     "training": f"{ENGINE} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
