@@ -126,6 +126,12 @@ class Residual(Layer):
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         parts = self._kept()[0]
         short: Value | None = dy
+        if not isinstance(dy, Deferred) and dy.ndim != 4:  # rows: nothing of them is Deferred
+            aim = None if into is None else Into()
+            if self.shortcut is not None:
+                short = self.shortcut._carrier().carry_back(dy, aim, accumulate=accumulate)
+            dx = self.body._carrier().carry_back(dy, aim, accumulate=accumulate)
+            return None if dx is None or short is None else add(whole(dx), whole(short))
         if self.shortcut is not None:
             given = _branch(dy, 2, *parts[1])
             short = self.shortcut._carrier().carry_back(given, into and Into(), accumulate=accumulate)

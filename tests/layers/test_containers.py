@@ -396,3 +396,13 @@ def test_a_relu_behind_a_max_pooling_gives_the_bits_of_the_net_as_it_is_written(
     assert np.isnan(y).any()
     assert (y == 0).any()
     assert [row.layer for row in net.summary((5, 8, 6)).rows] == ["Conv2d", "ReLU", "MaxPool2d"]
+
+
+def test_residual_of_rows_adds_the_gradients_of_both_ways():
+    net = Residual(Linear(4, 4), Sequential(Linear(4, 4)))
+    x = np.ones((3, 4), np.float32)
+    net.forward(x)
+    dx = net.backward(np.ones((3, 4), np.float32))
+    expected = (net.body.weight.data + net.shortcut[0].weight.data).sum(0)
+    np.testing.assert_allclose(dx, np.broadcast_to(expected, (3, 4)), rtol=1e-5)
+    assert net.backward(np.ones((3, 4), np.float32), input_gradient=False) is None
