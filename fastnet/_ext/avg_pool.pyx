@@ -6,9 +6,13 @@ each row of the output, or of dx, is written by one thread.
 Cost of a 2x2 window with stride 2, per output: 16 bytes read, 4 written, 3 additions, 1 division: memory is the limit.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
+from fastnet._ext.memory import Block
+
+from fastnet._ext.columns cimport row_width
+from fastnet._ext.ride cimport COEFFICIENTS, Load, load_of, load_run, widen
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport BLOCK, WORTH
 
@@ -57,19 +61,23 @@ cdef void average_window(const real *x, Py_ssize_t height, Py_ssize_t width, Py_
         y[c] = total[c] / count
 
 
-cdef void average_row(const real *image, real *y, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t W, Py_ssize_t C,
-                      Py_ssize_t OW) noexcept nogil:
+cdef void average_row(const Load *m, const real *image, real *y, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t W, Py_ssize_t C,
+                      Py_ssize_t OW, real *scratch) noexcept nogil:
     """One row of averages; row and cols hold (start, stop, count) of the windows."""
     cdef Py_ssize_t ow, c
+    cdef const real *x = image + row[0] * W * C
+    if m.wanted:
+        load_run(m, x, (row[1] - row[0]) * W * C, scratch)
+        x = scratch
     for ow in range(OW):
         for c from 0 <= c < C by BLOCK:
-            average_window(image + (row[0] * W + cols[3 * ow]) * C + c, row[1] - row[0], cols[3 * ow + 1] - cols[3 * ow], W, C,
+            average_window(x + cols[3 * ow] * C + c, row[1] - row[0], cols[3 * ow + 1] - cols[3 * ow], W, C,
                            <real>(row[2] * cols[3 * ow + 2]), y + ow * C + c, min(C - c, BLOCK))
 
 
 def avg_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[:, ::1] cols,
-               int threads):
-    """y = the sum of each window of x / its count.
+               tuple load, int threads):
+    """y = the sum of each window of x / its count; load: None, or what is to become of x where it is read (ride.pxd).
 
     rows (OH, 3) and cols (OW, 3): start and stop of each window within the image, and its share of the count.
     """
@@ -80,8 +88,17 @@ def avg_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssize_
     cdef real *out = &y[0, 0, 0, 0]
     cdef const Py_ssize_t *down = &rows[0, 0]
     cdef const Py_ssize_t *across = &cols[0, 0]
+    cdef Load m = load_of(source, load)
+    cdef Py_ssize_t width = row_width(C) if m.wanted else 0, room = 0
+    if m.wanted:
+        for row in range(OH):
+            room = max(room, (rows[row, 1] - rows[row, 0]) * W * C)
+    cdef unsigned char[::1] held = Block((COEFFICIENTS * width + room * threads + 1) * sizeof(real))
+    cdef real *scratch = <real *>&held[0]
+    m.coefficients, m.columns = widen(m.coefficients, m.columns, C, scratch + room * threads, width), width
     for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
-        average_row(source + row // OH * H * W * C, out + row * OW * C, down + 3 * (row % OH), across, W, C, OW)
+        average_row(&m, source + row // OH * H * W * C, out + row * OW * C, down + 3 * (row % OH), across, W, C, OW,
+                    scratch + room * threadid())
 
 
 cdef inline void quotients(const real *dy, real *out, real count, Py_ssize_t C) noexcept nogil:

@@ -231,8 +231,7 @@ def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, 
     room = min(g.KH, H) * W * C if m.wanted else 0
     cdef unsigned char[::1] held = Block(((COEFFICIENTS * width if m.wanted else 0) + room * threads + 1) * sizeof(real))
     cdef real *scratch = <real *>&held[0]
-    if m.wanted:
-        m.coefficients, m.columns = widen(m.coefficients, m.columns, C, scratch + room * threads, width), width
+    m.coefficients, m.columns = widen(m.coefficients, m.columns, C, scratch + room * threads, width), width
     for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
         max_row(&m, source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g, few,
                 scratch + room * threadid())

@@ -20,6 +20,7 @@ LIMIT = 2**31 - 1  # the kernels count places within a window in 32 bits
 
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
+Load = tuple[Array | None, Array, float] | None
 
 
 class Window(NamedTuple):
@@ -130,14 +131,16 @@ def _covering_windows(size: int, count: int, kernel: int, stride: int, padding: 
     return _covering(start, start + (kernel - 1) * dilation + 1, size)
 
 
+def _source(op: str, x: Value, often: bool) -> tuple[Array, Load]:
+    """Channels-last memory, and what is to become of it; `often`: windows overlap so much that it is to be first."""
+    if isinstance(x, Deferred):
+        return (x.memory(), None) if often else x.load()
+    return checks.images(op, x), None
+
+
 def max_pool(x: Value, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
     """max_pool2d with a window that is checked already, of an array or of what is to become of one: what the layer calls."""
-    if isinstance(x, Deferred):
-        # A row of pixels is mapped for each row of windows over it.
-        often = window.kernel[0] > 2 * window.stride[0]
-        image, load = (x.memory(), None) if often else x.load()
-    else:
-        image, load = checks.images(window.op, x), None
+    image, load = _source(window.op, x, window.kernel[0] > 2 * window.stride[0])
     n, h, w, c = image.shape
     size = output_size(window, (h, w), ceil_mode)
     y = memory.empty((n, *size, c), image.dtype)
@@ -181,17 +184,17 @@ def max_pool_back(dy: Value, saved: MaxPoolSaved, finish: Finish | None = None) 
     return dx
 
 
-def _average(op: str, image: Array, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
+def _average(op: str, image: Array, load: Load, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
     n, h, w, c = image.shape
     y = memory.empty((n, len(rows.spans), len(cols.spans), c), image.dtype)
-    averages.avg_pool2d(image, y, rows.spans, cols.spans, config.get_num_threads())
+    averages.avg_pool2d(image, y, rows.spans, cols.spans, load, config.get_num_threads())
     y = y.transpose(0, 3, 1, 2)
     return y, AvgPoolSaved(rows, cols, (n, c, h, w), y.shape, image.dtype, op)
 
 
-def avg_pool_in(x: Array, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[Array, AvgPoolSaved]:
-    """avg_pool2d with a window that is checked already: what the layer calls."""
-    image = checks.images(window.op, x)
+def avg_pool_in(x: Value, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[Array, AvgPoolSaved]:
+    """avg_pool2d with a window that is checked already, of an array or of what is to become of one: what the layer calls."""
+    image, load = _source(window.op, x, window.kernel[0] > 2 * window.stride[0])
     size = output_size(window, image.shape[1:3], ceil_mode)
     rows, cols = (
         _steps(
@@ -199,7 +202,7 @@ def avg_pool_in(x: Array, window: Window, ceil_mode: bool, count_include_pad: bo
         )
         for i in (0, 1)
     )
-    return _average(window.op, image, rows, cols)
+    return _average(window.op, image, load, rows, cols)
 
 
 def avg_pool2d(
@@ -247,11 +250,11 @@ def bins_of(op: str, output_size: Any) -> tuple[int | None, int | None]:
     return (None if both[0] is None else known[0]), (None if both[1] is None else known[1])
 
 
-def adaptive_avg_pool_in(op: str, x: Array, bins: tuple[int | None, int | None]) -> tuple[Array, AvgPoolSaved]:
-    """adaptive_avg_pool2d with bins that are checked already: what the layer calls."""
-    image = checks.images(op, x)
+def adaptive_avg_pool_in(op: str, x: Value, bins: tuple[int | None, int | None]) -> tuple[Array, AvgPoolSaved]:
+    """adaptive_avg_pool2d with checked bins, of an array or of what is to become of one: what the layer calls."""
+    image, load = _source(op, x, False)
     rows, cols = (_bins(size, count or size) for size, count in zip(image.shape[1:3], bins))
-    return _average(op, image, rows, cols)
+    return _average(op, image, load, rows, cols)
 
 
 def adaptive_avg_pool2d(x: Array, output_size: Any) -> tuple[Array, AvgPoolSaved]:

@@ -51,6 +51,24 @@ def test_the_maximum_of_a_map_is_that_of_its_values(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_average_of_a_map_is_that_of_its_values(dtype):
+    rng = np.random.default_rng(7)
+    for attempt in range(40):
+        shape, options = random_pool(rng, dilated=False)
+        x = later(rng, shape, dtype, slope=(1.0, 0.0, 0.1)[attempt % 3], two=attempt % 4 == 3)
+        place, size = window(options), tuple(int(n) for n in rng.integers(1, 6, 2))
+        found, wanted = (
+            [
+                pooling.avg_pool_in(v, place, options.get("ceil_mode", False), True)[0],
+                pooling.adaptive_avg_pool_in("AdaptiveAvgPool2d", v, size)[0],
+            ]
+            for v in (x, settled(x))
+        )
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gradient_is_finished_as_by_a_pass_of_its_own(dtype):
     rng = np.random.default_rng(2)
     for _ in range(12):
