@@ -10,6 +10,7 @@ from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, m
 from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer, _Plain
+from .volatile import Volatile
 
 
 class _Run(NamedTuple):
@@ -22,6 +23,17 @@ class _Run(NamedTuple):
     dtype: np.dtype[Any]
 
 
+class _Again(NamedTuple):
+    """What `checkpoint` keeps: enough to run once more."""
+
+    x: Value
+    statistics: bool
+    before: Volatile
+    y: Deferred | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 class Sequential(Layer):
     """y = the layers' forwards, one after the other; children are named "0", "1", … as in PyTorch.
 
@@ -29,12 +41,16 @@ class Sequential(Layer):
 
     Layers hand on Deferred values where that saves passes over memory (docs/fusion.md): batch norm, rectifiers and additions
     are done while the next product loads, or the one before is in the cache. `fuse = False` runs each layer on its own.
+
+    `checkpoint=True` trades time for memory: in training nothing of the inside is kept for backward, which runs the layers'
+    forward again from their input, with the same statistics and random numbers.  Chen et al. 2016 (arXiv 1604.06174).
     """
 
     fuse = True
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: Layer, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = bool(checkpoint)
         for i, layer in enumerate(layers):
             self.add_child(str(i), layer)
 
@@ -64,6 +80,19 @@ class Sequential(Layer):
         return whole(gradient)  # type: ignore[no-any-return]
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        if not (self.checkpoint and self.training):
+            return self._run(x, statistics)
+        before = Volatile(self)
+        y = self._run(x, statistics)
+        self._forget()
+        return self._keep(y, _Again(x, statistics, before, place(y), y.shape, y.dtype))
+
+    def _forget(self) -> None:
+        """Let go of what the layers keep for backward."""
+        for layer in self.modules():
+            layer._saved = None
+
+    def _run(self, x: Value, statistics: bool) -> Value:
         layers = [layer._carrier() if self.fuse else _Plain(layer) for layer in self._children.values()]
         entered = []
         for i, layer in enumerate(layers):
@@ -73,6 +102,19 @@ class Sequential(Layer):
         return self._keep(x, _Run(layers, entered, place(x), x.shape, x.dtype))
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        kept = self._kept()
+        if isinstance(kept, _Again):
+            after = Volatile(self)
+            kept.before.restore()
+            self._run(kept.x, kept.statistics)
+            after.restore()
+            dx = self._run_back(dy, into, accumulate)
+            self._forget()
+            self._saved = kept
+            return dx
+        return self._run_back(dy, into, accumulate)
+
+    def _run_back(self, dy: Value, into: Into | None, accumulate: bool) -> Value | None:
         kept = self._kept()
         # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
         learns = (i for i, layer in enumerate(self._children.values()) if layer.named_parameters())

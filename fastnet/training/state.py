@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from ..layers.base import Layer
+from ..layers.volatile import Volatile, random_layers
 from ..memory import Array
 from .arguments import integer
 
@@ -29,22 +28,6 @@ class Best(NamedTuple):
     state: dict[str, Array]
 
 
-class Volatile:
-    """What a forward pass changes in a net: running statistics and the random states of its layers."""
-
-    def __init__(self, net: Layer) -> None:
-        self.buffers = [
-            (layer, name, array.copy()) for layer in net.modules() for name, array in layer._buffers.items()
-        ]
-        self.random = [(layer.rng, layer.rng.bit_generator.state) for _, layer in random_layers(net)]
-
-    def restore(self) -> None:
-        for layer, name, array in self.buffers:
-            np.copyto(layer._buffers[name], array)
-        for rng, state in self.random:
-            rng.bit_generator.state = state
-
-
 _in_training: set[int] = set()
 _lock = threading.Lock()
 
@@ -61,15 +44,6 @@ def alone(net: Layer) -> Iterator[None]:
     finally:
         with _lock:
             _in_training.discard(id(net))
-
-
-def random_layers(net: Layer) -> list[tuple[str, Any]]:
-    """(name, layer) of the layers that draw random numbers."""
-    return [
-        (name, layer)
-        for name, layer in net.named_modules()
-        if isinstance(getattr(layer, "rng", None), np.random.Generator)
-    ]
 
 
 def state_of(solver: Solver) -> dict[str, Any]:

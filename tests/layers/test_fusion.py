@@ -185,6 +185,23 @@ def test_gradients_are_added_when_they_accumulate(name):
         np.testing.assert_allclose(parameter.grad, 2 * once[key], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_a_checkpoint_keeps_nothing_of_the_inside_and_gives_the_same_bits(name):
+    net = made(name, np.float32)
+    x, dy = given(np.float32, np.random.default_rng(16), net)
+    half = len(net) // 2
+    plain = Sequential(copy.deepcopy(net[:half]), copy.deepcopy(net[half:]))
+    frugal = Sequential(
+        Sequential(*copy.deepcopy(list(net)[:half]), checkpoint=True),
+        Sequential(*copy.deepcopy(list(net)[half:]), checkpoint=True),
+    )
+    one, other = taught(plain, x, dy, True), taught(frugal, x, dy, True)
+    for key, value in one.items():
+        assert np.array_equal(value, other[key]), key
+    frugal.forward(x)
+    assert all(layer._saved is None for part in frugal for layer in part)
+
+
 def test_a_forward_that_was_put_onto_a_layer_is_called():
     net = made("conv, norm, relu", np.float64)
     x, _ = given(np.float64, np.random.default_rng(11), net)
