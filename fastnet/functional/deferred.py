@@ -65,6 +65,11 @@ class Deferred:
         """Is v = a?"""
         return self.coefficients is None and self.linear
 
+    @property
+    def made(self) -> bool:
+        """Is v at hand?"""
+        return self._value is not None
+
     def memory(self) -> Array:
         """v in channels-last memory, made in one pass at the first call."""
         if self._value is None:

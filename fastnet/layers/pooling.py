@@ -1,10 +1,18 @@
 """Pooling layers: no parameters, (N, C, H, W) -> (N, C, OH, OW)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..functional import adaptive_avg_pool2d_backward, avg_pool2d_backward, max_pool2d_backward, pooling
+from ..functional import avg_pool2d_backward, max_pool2d_backward, pooling
+from ..functional.deferred import Deferred, Into, Value, deliver, finish_into, memory_of, whole
 from ..memory import Array
 from .base import Layer
+
+
+class _Pool(NamedTuple):
+    """What a max-pooling's `carry` keeps: and whether it took the maxima of t."""
+
+    saved: pooling.MaxPoolSaved
+    gated: bool
 
 
 class MaxPool2d(Layer):
@@ -23,17 +31,53 @@ class MaxPool2d(Layer):
         self.ceil_mode = bool(ceil_mode)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.max_pool(x, self.window, self.ceil_mode))
+        y, saved = pooling.max_pool(x, self.window, self.ceil_mode)
+        return self._keep(y, _Pool(saved, False))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        return max_pool2d_backward(dy, self._kept())
+        return max_pool2d_backward(dy, self._kept().saved)
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        # Of t instead of act(t), the maxima are the same and their gradients t's: act is left for the fewer numbers of y.
+        slope, gated = 1.0, False
+        if isinstance(x, Deferred) and not x.made and x.b is None:
+            x, slope, gated = x.rectified(1), x.slope, True
+        y, saved = pooling.max_pool(x, self.window, self.ceil_mode)
+        return self._keep(Deferred(memory_of(y), slope=slope), _Pool(saved, gated))
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        saved, gated = self._kept()
+        if into is None:
+            return None
+        finish = finish_into(into, gated=gated)
+        dx = pooling.max_pool_back(dy, saved, finish)
+        return Deferred(memory_of(dx), sums=None if finish is None else finish.sums)
 
     def extra_repr(self) -> str:
         _, kernel, stride, padding, dilation = self.window
         return f"{kernel}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={self.ceil_mode}"
 
 
-class AvgPool2d(Layer):
+class _Average(Layer):
+    """What the two average poolings share: they read v as they go."""
+
+    def _pool(self, x: Value) -> tuple[Array, pooling.AvgPoolSaved]:
+        raise NotImplementedError
+
+    def forward(self, x: Array) -> Array:
+        return self._keep(*self._pool(x))
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
+        return avg_pool2d_backward(dy, self._kept())
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        return self._keep(*self._pool(x))
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        return None if into is None else deliver(avg_pool2d_backward(whole(dy), self._kept()), into, fresh=True)
+
+
+class AvgPool2d(_Average):
     """y[n,c,i,j] = sum over u,v of x[n, c, i*SH + u - PH, j*SW + v - PW] / count, where padding adds zeros.
 
     The count is the window's size, or with count_include_pad=False its real pixels.  kernel_size, stride (None:
@@ -54,11 +98,8 @@ class AvgPool2d(Layer):
         self.ceil_mode = bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
 
-    def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.avg_pool_in(x, self.window, self.ceil_mode, self.count_include_pad))
-
-    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        return avg_pool2d_backward(dy, self._kept())
+    def _pool(self, x: Value) -> tuple[Array, pooling.AvgPoolSaved]:
+        return pooling.avg_pool_in(x, self.window, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:
         _, kernel, stride, padding, _ = self.window
@@ -66,7 +107,7 @@ class AvgPool2d(Layer):
         return f"{kernel}, stride={stride}, padding={padding}, {modes}"
 
 
-class AdaptiveAvgPool2d(Layer):
+class AdaptiveAvgPool2d(_Average):
     """y[n,c,i,j] = mean of x[n, c] over the rows floor(i*H/OH) … ceil((i+1)*H/OH) - 1, and over the columns likewise.
 
     output_size: OH and OW, an int or a pair; None keeps the input's.  1 is global average pooling.  As
@@ -77,11 +118,8 @@ class AdaptiveAvgPool2d(Layer):
         super().__init__()
         self.output_size = pooling.bins_of("AdaptiveAvgPool2d", output_size)
 
-    def forward(self, x: Array) -> Array:
-        return self._keep(*pooling.adaptive_avg_pool_in("AdaptiveAvgPool2d", x, self.output_size))
-
-    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        return adaptive_avg_pool2d_backward(dy, self._kept())
+    def _pool(self, x: Value) -> tuple[Array, pooling.AvgPoolSaved]:
+        return pooling.adaptive_avg_pool_in("AdaptiveAvgPool2d", x, self.output_size)
 
     def extra_repr(self) -> str:
         return f"{self.output_size}"
