@@ -26,7 +26,7 @@ from .config import (
     set_float32_matmul_precision,
     set_num_threads,
 )
-from .diagnose import check_gradients, compare_paths
+from .diagnose import check_gradients, compare_paths, lr_range_test
 from .errors import FormatError
 from .initializers import manual_seed
 from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
@@ -52,6 +52,7 @@ __all__ = [
     "layers",
     "load",
     "losses",
+    "lr_range_test",
     "manual_seed",
     "memory",
     "models",
