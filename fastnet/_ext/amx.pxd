@@ -1,6 +1,6 @@
 """The register tile of amx.h and the splitting of amx_split.h."""
 
-from fastnet._ext.ride cimport Load, load_of
+from fastnet._ext.ride cimport Finish, Load, finish_of, load_of
 
 cdef extern from "amx.h" nogil:
     enum:
@@ -28,9 +28,21 @@ cdef extern from "amx_load.h" nogil:
         const float *coefficients
         float slope
 
+cdef extern from "amx_ride.h" nogil:
+    ctypedef struct Finishing "amx_finish":
+        const float *add
+        const float *value
+        const float *a
+        const float *b
+        Loading map
+    void amx_statistics(const float *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels, double *part,
+                        Py_ssize_t row) noexcept
+    void amx_gradient(const Finishing *f, float *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel,
+                      Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
+
 cdef extern from "amx_split.h" nogil:
-    bint amx_fill_pixels(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels, char *out,
-                         Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
+    bint amx_fill_pixels(int planes, const Loading *load, Py_ssize_t channel, const float *x, Py_ssize_t pixels, Py_ssize_t step,
+                         Py_ssize_t channels, char *out, Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
     bint amx_fill_windows(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t lines, Py_ssize_t pitch,
                           Py_ssize_t length, char *out, Py_ssize_t slot, Py_ssize_t plane) noexcept
     bint amx_pack_weights(int planes, const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_ssize_t valid, char *out,
@@ -59,4 +71,14 @@ cdef inline Loading loading_of(const float *x, tuple load):
     cdef Loading a
     a.kind = (2 if m.two else 1) if m.wanted else 0
     a.far, a.coefficients, a.columns, a.slope = m.far, <const float *>m.coefficients, m.columns, <float>m.slope
+    return a
+
+
+cdef inline Finishing finishing_of(const float *out, tuple finish):
+    """ride.pxd's Finish, as amx_ride.h has it."""
+    cdef Finish f = finish_of(out, finish)
+    cdef Finishing a
+    a.add, a.value, a.a, a.b = <const float *>f.add, <const float *>f.value, <const float *>f.a, <const float *>f.b
+    a.map.kind, a.map.far, a.map.coefficients, a.map.columns = 0, 0, <const float *>f.coefficients, f.columns
+    a.map.slope = <float>f.slope
     return a

@@ -17,6 +17,9 @@ def correlate(
     out_start: Array,
     out_step: Array,
     out_count: Array,
+    load: tuple[Array | None, Array, float] | None,
+    finish: tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float] | None,
+    sums: Array,
     planes: int,
     threads: int,
 ) -> bool: ...

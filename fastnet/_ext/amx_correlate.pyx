@@ -12,9 +12,12 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_pack_weights, amx_product,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Finishing, Loading, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_gradient,
+    amx_pack_weights, amx_product, amx_statistics, finishing_of, loading_of,
 )
-from fastnet._ext.strip cimport Strip, ceil_div, least, most, open_strip, strip_of
+from fastnet._ext.columns cimport row_width
+from fastnet._ext.ride cimport COEFFICIENTS, NOTHING, STATISTICS, SUMS, Load, add_parts, load_of, widen
+from fastnet._ext.strip cimport Strip, ceil_div, fill_strip, least, most, strip_of
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
@@ -68,6 +71,18 @@ ctypedef struct Target:
     Py_ssize_t by[2]
 
 
+# What rides on the product: a map of the source, for slots of one pixel or, its coefficients widened, for strips (NULL: none),
+# and the Finish of the target with the sums of each block, SUMS rows of `row` filters.
+ctypedef struct Ride:
+    Loading load
+    Load map
+    const Load *strip
+    int kind
+    Finishing finish
+    double *parts
+    Py_ssize_t row
+
+
 cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, int planes):
     """Choose the rows of tiles and cut the outputs into blocks."""
     cdef Slots t
@@ -114,11 +129,11 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
               const Py_ssize_t[::1] step, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold,
               const unsigned char[::1] packed, const float[::1] bias, float[:, :, :, ::1] out, Py_ssize_t filter,
               Py_ssize_t filters, const Py_ssize_t[::1] out_start, const Py_ssize_t[::1] out_step,
-              const Py_ssize_t[::1] out_count, int planes, int threads):
+              const Py_ssize_t[::1] out_count, tuple load, tuple finish, double[:, ::1] sums, int planes, int threads):
     """out as in correlate.pyx, of weights packed by `pack_weights`; False, and out is to be computed anew, if a number does not split.
 
     group[g]: the (row, column) offset of a step's slots from those of the window's first pixel; the steps go through all groups
-    for 32 channels, then for the next.
+    for 32 channels, then for the next. x is what the Load makes of it; the Finish is done to these pixels and filters of out.
     """
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return True
@@ -147,18 +162,32 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef const float *source = &x[0, 0, 0, 0]
     cdef float *target = &out[0, 0, 0, 0]
+    cdef Ride ride
+    ride.load, ride.map, ride.strip = loading_of(source, load), load_of(source, load), NULL
+    ride.kind, ride.finish, ride.row = finish[0] if finish else NOTHING, finishing_of(target, finish), ceil_div(filters, 16) * 16
+    cdef Py_ssize_t width = row_width(channels)
+    cdef unsigned char[::1] wide = Block(COEFFICIENTS * width * sizeof(float))
+    if padded and load is not None:
+        ride.map.coefficients = widen(ride.load.coefficients + channel, ride.load.columns, channels, <float *>&wide[0], width)
+        ride.map.columns, ride.strip = width, &ride.map
+    cdef unsigned char[::1] parts = Block((s.blocks if ride.kind else 0) * SUMS * ride.row * sizeof(double) + 1)
+    ride.parts = <double *>&parts[0]
     cdef int refused = 0
     for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=steps * 32 * filters * s.images * s.rows * s.columns > 4 * WORTH_PRODUCT):
-        refused += not correlate_block(source, &s, &t, task // chunks, offset, &packed[0], start, target, &o,
+        refused += not correlate_block(source, &s, &t, task // chunks, offset, &packed[0], start, target, &o, &ride,
                                        task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                                        &scratch[0] + room * threadid())
-    return refused == 0
+    if refused:
+        return False
+    if ride.kind:
+        add_parts(ride.kind, ride.parts, s.blocks, ride.row, filters, 1, &sums[0, filter], sums.shape[1])
+    return True
 
 
 cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssize_t block, const Py_ssize_t *offset,
-                          const unsigned char *packed, const float *start, float *out, const Target *o, Py_ssize_t panel_from,
-                          Py_ssize_t panel_to, unsigned char *scratch) noexcept nogil:
+                          const unsigned char *packed, const float *start, float *out, const Target *o, const Ride *ride,
+                          Py_ssize_t panel_from, Py_ssize_t panel_to, unsigned char *scratch) noexcept nogil:
     """One block of output pixels times some panels."""
     cdef Py_ssize_t image = block // s.blocks_across * s.block_images, row = block % s.blocks_across * s.block_rows
     cdef Py_ssize_t images = least(s.block_images, s.images - image), rows = least(s.block_rows, s.rows - row)
@@ -176,7 +205,7 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
     cdef Py_ssize_t out_step = o.by[1] * o.depth if t.inner == 1 else o.height * o.width * o.depth
     while turn < t.blocks:
         many = least(t.turn, t.blocks - turn)
-        if not fill(x, s, t, images, image, rows, row, turn, many, slots, padded):
+        if not fill(x, s, t, ride, images, image, rows, row, turn, many, slots, padded):
             amx_end()
             return False
         panel = panel_from
@@ -201,7 +230,29 @@ cdef bint correlate_block(const float *x, const Strip *s, const Slots *t, Py_ssi
             panel += taken
         turn += many
     amx_end()
+    if ride.kind:
+        finish_block(out, s, o, ride, block, image, images, row, rows, panel_from * 2 * AMX_ROWS, least(panel_to * 2 * AMX_ROWS, o.filters))
     return True
+
+
+cdef void finish_block(float *out, const Strip *s, const Target *o, const Ride *ride, Py_ssize_t block, Py_ssize_t image,
+                       Py_ssize_t images, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """The Finish of a block's filters [first, last), run by run of its pixels."""
+    cdef double *part = ride.parts + block * SUMS * ride.row + first
+    cdef Py_ssize_t pixels = s.columns, step = o.by[1] * o.depth, n, i, at
+    for i in range(SUMS):
+        memset(part + i * ride.row, 0, (last - first) * sizeof(double))
+    if s.columns == o.width and o.by[0] == 1:       # whole lines, or even images, follow each other
+        pixels, rows = pixels * rows, 1
+        if pixels == o.width * o.height:
+            pixels, images = pixels * images, 1
+    for n in range(images):
+        for i in range(rows):
+            at = (((image + n) * o.height + o.start[0] + (row + i) * o.by[0]) * o.width + o.start[1]) * o.depth + o.filter + first
+            if ride.kind == STATISTICS:
+                amx_statistics(out, at, pixels, step, last - first, part, ride.row)
+            else:
+                amx_gradient(&ride.finish, out, at, pixels, step, o.filter + first, last - first, part, ride.row)
 
 
 cdef Py_ssize_t place_tiles(const Strip *s, const Slots *t, const Target *o, Py_ssize_t image, Py_ssize_t images, Py_ssize_t row,
@@ -253,8 +304,8 @@ cdef inline void multiply(Operand *a, Operand *b, const char *slots, const Py_ss
     b.at[0] = weights
 
 
-cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images, Py_ssize_t image, Py_ssize_t rows,
-               Py_ssize_t row, Py_ssize_t turn, Py_ssize_t blocks, char *slots, float *padded) noexcept nogil:
+cdef bint fill(const float *x, const Strip *s, const Slots *t, const Ride *ride, Py_ssize_t images, Py_ssize_t image,
+               Py_ssize_t rows, Py_ssize_t row, Py_ssize_t turn, Py_ssize_t blocks, char *slots, float *padded) noexcept nogil:
     """The slots under a block of outputs, for some blocks of 32 channels; False if a number does not split."""
     cdef Py_ssize_t top = row * s.step[0] - s.lead[0], tall = (rows - 1) * t.step[0] + t.reach[0] + 1, n, r, line, first
     cdef Py_ssize_t left = least(ceil_div(most(s.lead[1], 0), t.hop[1]), t.wide)
@@ -268,7 +319,7 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images
         p.tall, p.wide = tall + t.fold[0] - 1, t.wide + t.fold[1] - 1
         p.pixel_size, p.row_size = s.channels, p.wide * s.channels
         p.image_size = p.tall * p.row_size
-        open_strip(x, &p, images, image, row, padded)
+        fill_strip(x, &p, images, image, row, ride.strip, padded)
         for n in range(images):
             for r in range(tall):
                 splits &= amx_fill_windows(t.planes, padded + n * p.image_size + r * p.row_size, t.wide, s.channels, t.fold[0],
@@ -283,7 +334,8 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, Py_ssize_t images
                 continue
             clear(slots + first * AMX_BYTES, left, t.column, blocks * t.planes, plane)
             splits &= amx_fill_pixels(
-                t.planes, x + (((image + n) * s.height + line) * s.width + left * t.hop[1] - s.lead[1]) * s.depth + s.channel + turn * 32,
+                t.planes, &ride.load, s.channel + turn * 32,
+                x + (((image + n) * s.height + line) * s.width + left * t.hop[1] - s.lead[1]) * s.depth + s.channel + turn * 32,
                 right - left, t.hop[1] * s.depth, channels, slots + (first + left * t.column) * AMX_BYTES, t.column * AMX_BYTES,
                 t.planes * plane, plane)
             clear(slots + (first + right * t.column) * AMX_BYTES, t.wide - right, t.column, blocks * t.planes, plane)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "amx.h"
+#include "amx_load.h"
 
 /* The largest magnitudes seen, lane by lane, as the bits of a positive float, which are ordered as the floats are. */
 typedef __m512i amx_seen;
@@ -52,26 +53,33 @@ AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *o
     for (int i = 0; i < PLANES; i++) _mm512_store_si512(out + i * plane, pairs[i]);
 }
 
+/* A slot of one pixel: of its 32 channels from `channel` on those of the masks, of which x holds the first. */
+AMX_INLINE __m512i amx_slot(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *x, __mmask16 low,
+                            __mmask16 high, char *out, ptrdiff_t plane, __m512i seen) {
+    const amx_terms first = amx_terms_of(KIND, load, channel, low), second = amx_terms_of(KIND, load, channel + 16, high);
+    const __m512 one = amx_apply(KIND, &first, low, x), two = amx_apply(KIND, &second, high, x + 16);
+    amx_split_row(PLANES, one, two, out, plane);
+    return amx_look(amx_look(seen, one), two);
+}
+
 #define FETCHED 1024 /* numbers by which the source is fetched ahead of its use */
-/* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end. */
-AMX_INLINE __m512i amx_pixels(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
-                              ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane, __m512i seen) {
+/* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end.
+ * What is looked at and split is what `load` makes of x. */
+AMX_INLINE __m512i amx_pixels(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *x,
+                              ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block,
+                              ptrdiff_t plane, __m512i seen) {
     const ptrdiff_t whole = channels / 32 * 32, ahead = (FETCHED + whole) / (whole + 1) * step; /* numbers of a later pixel */
-    const __mmask16 low = amx_lanes(whole, 0, channels), high = amx_lanes(whole + 16, 0, channels);
+    const __mmask16 all = 0xffff, low = amx_lanes(whole, 0, channels), high = amx_lanes(whole + 16, 0, channels);
     for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
         char *to = out;
         for (ptrdiff_t c = 0; c < whole; c += 32, to += block) {
-            _mm_prefetch((const char *)(x + ahead + c), _MM_HINT_T0);
-            _mm_prefetch((const char *)(x + ahead + c + 16), _MM_HINT_T0);
-            const __m512 one = _mm512_loadu_ps(x + c), two = _mm512_loadu_ps(x + c + 16);
-            seen = amx_look(amx_look(seen, one), two);
-            amx_split_row(PLANES, one, two, to, plane);
+            for (ptrdiff_t far = 0; far < 1 + (KIND == 2); far++) {
+                _mm_prefetch((const char *)(x + far * load->far + ahead + c), _MM_HINT_T0);
+                _mm_prefetch((const char *)(x + far * load->far + ahead + c + 16), _MM_HINT_T0);
+            }
+            seen = amx_slot(PLANES, KIND, load, channel + c, x + c, all, all, to, plane, seen);
         }
-        if (low) {
-            const __m512 one = _mm512_maskz_loadu_ps(low, x + whole), two = _mm512_maskz_loadu_ps(high, x + whole + 16);
-            seen = amx_look(amx_look(seen, one), two);
-            amx_split_row(PLANES, one, two, to, plane);
-        }
+        if (low) seen = amx_slot(PLANES, KIND, load, channel + whole, x + whole, low, high, to, plane, seen);
     }
     return seen;
 }
@@ -105,14 +113,11 @@ AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixel
 }
 
 /* The two above, and whether all numbers split. */
-static inline int amx_fill_pixels(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out,
-                           ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
-    const __m512i none = _mm512_setzero_si512();
-    switch (planes) {
-    case 3: return amx_splits(amx_pixels(3, x, pixels, step, channels, out, slot, block, plane, none));
-    case 2: return amx_splits(amx_pixels(2, x, pixels, step, channels, out, slot, block, plane, none));
-    default: return amx_splits(amx_pixels(1, x, pixels, step, channels, out, slot, block, plane, none));
-    }
+static inline int amx_fill_pixels(int planes, const amx_load *load, ptrdiff_t channel, const float *x, ptrdiff_t pixels,
+                                  ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
+    __m512i seen = _mm512_setzero_si512();
+    AMX_LOADED(seen = amx_pixels, planes, load, channel, x, pixels, step, channels, out, slot, block, plane, seen)
+    return amx_splits(seen);
 }
 
 static inline int amx_fill_windows(int planes, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines, ptrdiff_t pitch,

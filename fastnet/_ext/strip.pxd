@@ -2,6 +2,7 @@
 
 from libc.string cimport memcpy, memset
 
+from fastnet._ext.ride cimport Load, load_run
 from fastnet._ext.types cimport real
 
 
@@ -72,11 +73,18 @@ cdef inline void cut(Strip *s, Py_ssize_t images, Py_ssize_t numbers) noexcept n
 cdef inline const real *open_strip(const real *x, const Strip *s, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row,
                                    real *scratch) noexcept nogil:
     """The first number under the window of output (image, row, 0).  A fill costs 1 load and 1 store per number."""
-    cdef Py_ssize_t first = row * s.step[0] - s.lead[0], n, r, w, left, right
-    cdef real *out = scratch
-    cdef const real *line
     if s.direct:
-        return x + ((image * s.height + first) * s.width) * s.depth + s.channel
+        return x + ((image * s.height + row * s.step[0] - s.lead[0]) * s.width) * s.depth + s.channel
+    fill_strip(x, s, images, image, row, NULL, scratch)
+    return scratch
+
+
+cdef inline void fill_strip(const real *x, const Strip *s, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row, const Load *m,
+                            real *out) noexcept nogil:
+    """The strip of what a Load makes of x, its coefficients those of s.channel and the channels after it, widened; NULL: of x
+    itself. The padding is zero."""
+    cdef Py_ssize_t first = row * s.step[0] - s.lead[0], n, r, w, left, right
+    cdef const real *line
     left = least(most(s.lead[1], 0), s.wide)
     right = most(least(s.width + s.lead[1], s.wide), left)
     for n in range(image, image + images):
@@ -87,13 +95,19 @@ cdef inline const real *open_strip(const real *x, const Strip *s, Py_ssize_t ima
                 line = x + ((n * s.height + r) * s.width + most(-s.lead[1], 0)) * s.depth + s.channel
                 memset(out, 0, left * s.channels * sizeof(real))
                 if s.channels == s.depth:
-                    memcpy(out + left * s.channels, line, (right - left) * s.channels * sizeof(real))
+                    copy(line, (right - left) * s.channels, m, out + left * s.channels)
                 else:
                     for w in range(right - left):
-                        memcpy(out + (left + w) * s.channels, line + w * s.depth, s.channels * sizeof(real))
+                        copy(line + w * s.depth, s.channels, m, out + (left + w) * s.channels)
                 memset(out + right * s.channels, 0, (s.wide - right) * s.channels * sizeof(real))
             out += s.row_size
-    return scratch
+
+
+cdef inline void copy(const real *x, Py_ssize_t numbers, const Load *m, real *out) noexcept nogil:
+    if m == NULL:
+        memcpy(out, x, numbers * sizeof(real))
+    else:
+        load_run(m, x, numbers, out)
 
 
 cdef inline Py_ssize_t channel_block(Py_ssize_t taps) noexcept nogil:

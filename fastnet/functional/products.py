@@ -15,7 +15,7 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, winograd
-from .deferred import Deferred, Finish
+from .deferred import STATISTICS, Deferred, Finish
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
@@ -27,18 +27,42 @@ def _vector(b: Array | None, x: Array) -> Array:
     return np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
 
 
-def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> None:
-    """out (N, H, W, F) = x (N, H, W, C) times w: gathered: w (F, C/groups, KH, KW); scattered: w (C, F/groups, KH, KW)."""
+def correlate(
+    x: Array | Deferred,
+    w: Array,
+    b: Array | None,
+    out: Array,
+    geometry: Geometry,
+    *,
+    scatter: bool,
+    finish: Finish | None = None,
+) -> None:
+    """out (N, H, W, F) = x (N, H, W, C) times w: gathered: w (F, C/groups, KH, KW); scattered: w (C, F/groups, KH, KW).
+
+    What is left to do to it is its Finish.
+    """
+    phases = plans(_size(x), out.shape[1:3], geometry, scatter)
+    whole = sum(p.rows.outputs * p.columns.outputs for p in phases) == out.shape[1] * out.shape[2]
+    if not whole:
+        out[...] = 0 if b is None else b  # the stride steps over pixels
+    # A Finish rides on the product if that sees all pixels, statistics if it sees them at once.
+    rides = finish if whole and (len(phases) == 1 or finish is None or finish.kind != STATISTICS) else None
+    if split.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides):
+        finish = None if rides else finish
+    else:
+        image = _memory(x)
+        if not winograd.correlate(image, w, b, out, geometry, scatter=scatter):
+            _direct(image, w, b, out, geometry, scatter=scatter)
+    if finish is not None:
+        finish.apply(out)
+
+
+def _direct(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> None:
     threads, groups = config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = _vector(b, x)
     width = kernels.vector_width(x.itemsize)
     phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
-    if sum(p.rows.outputs * p.columns.outputs for p in phases) < out.shape[1] * out.shape[2]:
-        out[...] = 0 if b is None else b  # the stride steps over pixels
-    for faster in (split, winograd):
-        if faster.correlate(x, w, b, out, geometry, scatter=scatter):
-            return
     line = _line(x.size // x.shape[3]) if geometry[:3] == split.POINT[:3] else 0
     if line:
         x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
@@ -96,6 +120,11 @@ def bias_gradient(dy: Array) -> Array:
     return db
 
 
+def _size(x: Array | Deferred) -> tuple[int, int]:
+    h, w = x.shape[2:] if isinstance(x, Deferred) else x.shape[1:3]
+    return h, w
+
+
 def _is_depthwise(geometry: Geometry, channels: int, filters: int) -> bool:
     return geometry.groups == channels == filters > 1
 
@@ -119,11 +148,11 @@ def _depth(x: Array | Deferred) -> int:
 def gather(
     x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
 ) -> None:
+    if not _is_depthwise(geometry, _depth(x), out.shape[3]):
+        correlate(x, w, b, out, geometry, scatter=False, finish=finish)
+        return
     x = _memory(x)
-    if _is_depthwise(geometry, x.shape[3], out.shape[3]):
-        depthwise.gather(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
-    else:
-        correlate(x, w, b, out, geometry, scatter=False)
+    depthwise.gather(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     if finish is not None:
         finish.apply(out)
 
@@ -131,11 +160,13 @@ def gather(
 def scatter(
     x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
 ) -> None:
+    deep = _is_depthwise(geometry, _depth(x), out.shape[3])
+    if not deep and ((geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w)):
+        correlate(x, w, b, out, geometry, scatter=True, finish=finish)
+        return
     x = _memory(x)
-    if _is_depthwise(geometry, x.shape[3], out.shape[3]):
+    if deep:
         depthwise.scatter(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
-    elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
-        correlate(x, w, b, out, geometry, scatter=True)
     else:
         _stamp(x, w, b, out, geometry)
     if finish is not None:

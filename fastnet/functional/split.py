@@ -5,7 +5,7 @@ A product answers False, and its caller computes it in float32, where a number d
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .. import config, memory
 from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
-from .deferred import Deferred, Value
+from .deferred import Deferred, Finish, Value
 from .geometry import Axis, Geometry, indices, plans
 from .packed import packed
 
@@ -31,6 +31,7 @@ LINE = 1 << 16  # numbers in a line of pixels
 CHAIN = 1 << 10  # channels of them that are taken in one turn
 POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 NOTHING = np.iinfo(np.intp).min
+NO_SUMS = np.empty((1, 1))
 
 
 class Slots(NamedTuple):
@@ -90,40 +91,59 @@ def _numbers(w: Array) -> tuple[int, ...]:
 
 
 def correlate(
-    x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool, keep: bool = True
+    x: Array | Deferred,
+    w: Array,
+    b: Array | None,
+    out: Array,
+    geometry: Geometry,
+    *,
+    scatter: bool,
+    keep: bool = True,
+    finish: Finish | None = None,
 ) -> bool:
-    """`products.correlate`, if this machine and these numbers allow it; `keep` the packed weights if they come again."""
+    """`products.correlate`, if this machine and these numbers allow it; `keep` the packed weights if they come again.
+
+    The Finish sees the pixels that a phase makes; statistics are those of the last phase.
+    """
     if amx_correlate is None or x.dtype != np.float32:
         return False
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
-    depth = x.shape[3] // groups * w.shape[2] * w.shape[3]
-    if w.size // groups < WORTH[planes] and depth < DEEP * planes:
+    image, load = x.load() if isinstance(x, Deferred) else (x, None)
+    channels, filters = image.shape[3] // groups, out.shape[3] // groups
+    if w.size // groups < WORTH[planes] and channels * w.shape[2] * w.shape[3] < DEEP * planes:
         return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
+    done, sums = (None, NO_SUMS) if finish is None else (finish.arguments(), finish.sums)
     if geometry[:3] == POINT[:3]:
         # Pixels that are independent of each other stand in long lines, of which tiles are cut with less waste.
-        line = _line(x.size // x.shape[3], max(16, LINE // min(x.shape[3], CHAIN)))
+        line = _line(image.size // image.shape[3], max(16, LINE // min(image.shape[3], CHAIN)))
         if line:
-            x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
-    channels, filters = x.shape[3] // groups, out.shape[3] // groups
+            image, load, out, done = _lines((image, load, out, done), line)
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     if scatter:
         parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
     else:
         parts = w.reshape(groups, filters, channels, *w.shape[2:])
-    for p in plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
+    for p in plans(image.shape[1:3], out.shape[1:3], geometry, scatter):
         s = slots(p.rows, p.columns, channels, 32, _numbers(parts)[2:])
         for g in range(groups):
             key = ("amx", planes, scatter, geometry, g, p.rows.start, p.columns.start)
             make = partial(_pack, parts[g], s.lane, planes)
             panels = packed(w, key, make) if keep else make()
             if panels is None or not amx_correlate.correlate(
-                x, g * channels, channels, p.lead, p.step, s.group, s.fold, panels, bias[g * filters : (g + 1) * filters],
-                out, g * filters, filters, p.out_start, p.out_step, p.out_count, planes, threads
+                image, g * channels, channels, p.lead, p.step, s.group, s.fold, panels, bias[g * filters : (g + 1) * filters],
+                out, g * filters, filters, p.out_start, p.out_step, p.out_count, load, done, sums, planes, threads
             ):  # fmt: skip
                 return False
     return True
+
+
+def _lines(given: Any, line: int) -> Any:
+    """All images in nested tuples as lines of so many pixels."""
+    if isinstance(given, tuple):
+        return tuple(_lines(each, line) for each in given)
+    return given.reshape(1, -1, line, given.shape[3]) if isinstance(given, np.ndarray) and given.ndim == 4 else given
 
 
 def _pack(w: Array, lane: Array, planes: int) -> Array | None:
