@@ -69,7 +69,7 @@ cdef inline Loading loading_of(const float *x, tuple load):
     """ride.pxd's Load of an array that starts at x, as amx_load.h has it."""
     cdef Load m = load_of(x, load)
     cdef Loading a
-    a.kind = (2 if m.two else 1) if m.wanted else 0
+    a.kind = 0 if not m.wanted else 1 if not m.two else 2 if m.slope == 1 else 3
     a.far, a.coefficients, a.columns, a.slope = m.far, <const float *>m.coefficients, m.columns, <float>m.slope
     return a
 

@@ -7,7 +7,7 @@
 #include "amx.h"
 
 typedef struct {
-    int kind;                  /* arrays that v is made of: 0: v = a, as it is; 1; 2 */
+    int kind;                  /* 0: v = a, as it is; arrays that v is made of: 1; 2, and v = t; 3: two, and act */
     ptrdiff_t far;             /* numbers from one of a to the one of b at its place */
     const float *coefficients; /* center, scale, shift, center', scale': rows, `columns` numbers apart */
     ptrdiff_t columns;
@@ -27,6 +27,8 @@ AMX_INLINE amx_terms amx_terms_of(const int KIND, const amx_load *load, ptrdiff_
         m.center = _mm512_maskz_loadu_ps(valid, row);
         m.scale = _mm512_maskz_loadu_ps(valid, row + load->columns);
         m.shift = _mm512_maskz_loadu_ps(valid, row + 2 * load->columns);
+    }
+    if (KIND == 1 || KIND == 3) {
         m.slope = _mm512_set1_ps(load->slope);
         m.least = _mm512_set1_ps(load->slope == 0 ? 0 : -__builtin_inff());
     }
@@ -44,7 +46,8 @@ AMX_INLINE __m512 amx_apply(const int KIND, const amx_terms *m, __mmask16 valid,
     if (KIND == 0) return _mm512_maskz_loadu_ps(valid, x);
     __m512 t = _mm512_sub_ps(_mm512_maskz_loadu_ps(valid, x), m->center);
     t = _mm512_maskz_fmadd_ps(valid, t, m->scale, m->shift);
-    if (KIND == 2) t = _mm512_maskz_fmadd_ps(valid, _mm512_sub_ps(_mm512_maskz_loadu_ps(valid, x + m->far), m->other_center), m->other_scale, t);
+    if (KIND > 1) t = _mm512_maskz_fmadd_ps(valid, _mm512_sub_ps(_mm512_maskz_loadu_ps(valid, x + m->far), m->other_center), m->other_scale, t);
+    if (KIND == 2) return t;
     const __mmask16 low = _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LE_OQ);
     return _mm512_mask_mul_ps(t, low, _mm512_max_ps(t, m->least), m->slope);
 }
@@ -52,12 +55,15 @@ AMX_INLINE __m512 amx_apply(const int KIND, const amx_terms *m, __mmask16 valid,
 /* f(PLANES, KIND, load, …), both of them constants. */
 #define AMX_LOADED(f, planes, load, ...) \
     switch (4 * (planes) + (load)->kind) { \
+    case 15: f(3, 3, load, __VA_ARGS__); break; \
     case 14: f(3, 2, load, __VA_ARGS__); break; \
     case 13: f(3, 1, load, __VA_ARGS__); break; \
     case 12: f(3, 0, load, __VA_ARGS__); break; \
+    case 11: f(2, 3, load, __VA_ARGS__); break; \
     case 10: f(2, 2, load, __VA_ARGS__); break; \
     case 9: f(2, 1, load, __VA_ARGS__); break; \
     case 8: f(2, 0, load, __VA_ARGS__); break; \
+    case 7: f(1, 3, load, __VA_ARGS__); break; \
     case 6: f(1, 2, load, __VA_ARGS__); break; \
     case 5: f(1, 1, load, __VA_ARGS__); break; \
     default: f(1, 0, load, __VA_ARGS__); \

@@ -95,12 +95,12 @@ AMX_INLINE void amx_turn(__m512 *v) {
 
 /* A step of the operand whose rows are filters, from `channel` of the load on: tiles of 16 filters x 16 pairs of pixels, the
  * tiles of 16 filters `block` bytes apart, their planes one after the other. at[i] and at[16 + i] are the pixels of pair i, NULL
- * for zeros; by: 0 for those, else -1. */
-AMX_INLINE void amx_turned_tile(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *const *at,
-                                const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
+ * for zeros; by: 0 for those, else -1. FULL: there are none. */
+AMX_INLINE void amx_turned_tile(const int PLANES, const int KIND, const int FULL, const amx_load *load, ptrdiff_t channel,
+                                const float *const *at, const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
     const amx_terms map = amx_terms_of(KIND, load, channel + f, valid);
     __m512 one[16], two[16];
-#define PIXEL(i) amx_apply(KIND, &map, KIND ? valid & (__mmask16)by[i] : valid, at[i] + (f & by[i]))
+#define PIXEL(i) amx_apply(KIND, &map, KIND == 0 || FULL ? valid : valid & (__mmask16)by[i], at[i] + (FULL ? f : f & by[i]))
     for (int i = 0; i < 16; i++) one[i] = PIXEL(i);
     if (PLANES == 1) { /* one matrix of pairs to turn instead of two of numbers */
         for (int i = 0; i < 16; i++) amx_split_pairs(1, one[i], PIXEL(16 + i), (__m512i *)&one[i]);
@@ -123,13 +123,17 @@ AMX_INLINE void amx_turned_pairs(const int PLANES, const int KIND, const amx_loa
                                  ptrdiff_t filters, char *out, ptrdiff_t block) {
     static const float zeros[16];
     const float *from[32];
-    ptrdiff_t by[32], f = 0;
+    ptrdiff_t by[32], f = 0, all = -1;
     for (int i = 0; i < 32; i++) {
         from[i] = at[i] ? at[i] : zeros;
         by[i] = at[i] ? -1 : 0;
+        all &= by[i];
     }
-    for (; f + 16 <= filters; f += 16, out += block) amx_turned_tile(PLANES, KIND, load, channel, from, by, f, 0xffff, out);
-    if (f < filters) amx_turned_tile(PLANES, KIND, load, channel, from, by, f, amx_lanes(f, 0, filters), out);
+    if (all)
+        for (; f + 16 <= filters; f += 16, out += block)
+            amx_turned_tile(PLANES, KIND, 1, load, channel, at, by, f, 0xffff, out);
+    for (; f < filters; f += 16, out += block)
+        amx_turned_tile(PLANES, KIND, 0, load, channel, from, by, f, amx_lanes(f, 0, filters), out);
 }
 
 static inline void amx_fill_turned(int planes, const amx_load *load, ptrdiff_t channel, const float *const *at, ptrdiff_t filters,

@@ -25,6 +25,7 @@ WORTH = {
 }  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
 DEEP = 50  # times the planes: products in a sum from which on it pays all the same
 WORTH_GRADIENT = {3: 1000, 2: 1000, 1: 500}  # the same for the gradient of the weights
+TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
 LINE = 1 << 16  # numbers in a line of pixels
@@ -180,13 +181,15 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), groups)
     if point and groups == 1 and dw.strides[0] < dw.strides[1]:
         return weights(dy, x, geometry, dw.swapaxes(0, 1))  # dw's rows are then the tiles' rows
-    (x, x_load), (dy, dy_load) = _loaded(x, point), _loaded(dy, point)
-    channels, filters = x.shape[3] // groups, dy.shape[3] // groups
+    source, target = (_loaded(a, point)[0].shape for a in (x, dy))
+    channels, filters = source[3] // groups, target[3] // groups
     out = dw if dw.flags.c_contiguous else memory.empty(dw.shape, dw.dtype)
     out = out.reshape(len(dw), -1)
-    (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
+    (p,) = plans(source[1:3], target[1:3], geometry, False)
     w = window(p.rows, p.columns, channels)
-    c = cut(len(x), p.rows, p.columns, channels, filters, planes)
+    c = cut(source[0], p.rows, p.columns, channels, filters, planes)
+    # Every slice of filters reads x anew, and every slice of chunks of channels dy.
+    (x, x_load), (dy, dy_load) = _loaded(x, point, c.sizes[3]), _loaded(dy, point, c.sizes[4])
     for g in range(groups):
         if not amx_weights.weight_gradient(
             x, g * channels, channels, p.lead, p.step, w.row_residue, w.column_residue, w.group, w.piece, w.origin,
@@ -198,8 +201,10 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     return True
 
 
-def _loaded(x: Value, lines: bool) -> tuple[Array, tuple[Array | None, Array, float] | None]:
-    """An operand's array and its Load; `lines`: every pixel as an image of its own."""
+def _loaded(x: Value, lines: bool, times: int = 1) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+    """The array of an operand that is read so many times, and its Load; `lines`: every pixel as an image of its own."""
+    if isinstance(x, Deferred) and times > TIMES[1 if x.b is None else 2]:
+        x = x.memory()
     array, load = x.load() if isinstance(x, Deferred) else (x, None)
     if not lines:
         return array, load

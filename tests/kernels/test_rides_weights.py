@@ -1,6 +1,7 @@
 """AMX's weight gradient takes Loads along, of x and of dy: the bits of the product of the arrays that they stand for."""
 
 from typing import get_args
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from kernels.exactness import at_level, threads
 from kernels.geometries import random_convolution
 
 from fastnet import _ext, config
+from fastnet.functional import split
 from fastnet.functional.deferred import ROWS, Deferred
 from fastnet.functional.geometry import Geometry
 from fastnet.functional.products import weight_gradient, weights
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.skipif("amx" not in _ext.available_levels(), reason="on
 each_precision = pytest.mark.parametrize("precision", get_args(config.Precision))
 FLAVOURS = ("plain", "grouped", "pointwise", "three channels", "odd channels", "one image", "tiny map")
 KINDS = ("nothing", "one", "two")
+always = mock.patch.dict(split.TIMES, dict.fromkeys(split.TIMES, 1000))
 
 
 def deferred(rng, shape, kind, slope):
@@ -42,6 +45,7 @@ def random_case(rng):
 
 @each_precision
 @pytest.mark.parametrize("seed", range(4))
+@always
 def test_a_load_gives_the_bits_of_the_array_that_it_stands_for(seed, precision):
     rng = np.random.default_rng(seed)
     for _ in range(30):
@@ -55,6 +59,7 @@ def test_a_load_gives_the_bits_of_the_array_that_it_stands_for(seed, precision):
 
 
 @each_precision
+@always
 def test_nothing_is_materialised_on_the_way(precision):
     rng = np.random.default_rng(5)
     for kernel, channels, filters in ((3, 37, 50), (1, 64, 33), (5, 3, 18)):
@@ -64,6 +69,16 @@ def test_nothing_is_materialised_on_the_way(precision):
             weight_gradient(x, dy, geometry)
         assert x.load()[1] is not None
         assert dy.load()[1] is not None
+
+
+def test_what_is_read_in_several_slices_is_materialised_first_if_it_is_made_of_two_arrays():
+    rng = np.random.default_rng(9)
+    x, dy = deferred(rng, (8, 2, 3, 256), "one", 0), deferred(rng, (8, 2, 3, 288), "two", 1)
+    geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 1)
+    plain = weight_gradient(materialised(x), materialised(dy), geometry)
+    np.testing.assert_array_equal(weight_gradient(x, dy, geometry), plain)
+    assert x.load()[1] is not None
+    assert dy.load()[1] is None
 
 
 @each_precision
