@@ -73,7 +73,7 @@ AMX_INLINE __m512i amx_pixels(const int PLANES, const int KIND, const amx_load *
     for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
         char *to = out;
         for (ptrdiff_t c = 0; c < whole; c += 32, to += block) {
-            for (ptrdiff_t far = 0; far < 1 + (KIND == 2); far++) {
+            for (ptrdiff_t far = 0; far < 1 + (KIND > 1); far++) {
                 _mm_prefetch((const char *)(x + far * load->far + ahead + c), _MM_HINT_T0);
                 _mm_prefetch((const char *)(x + far * load->far + ahead + c + 16), _MM_HINT_T0);
             }
