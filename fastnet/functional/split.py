@@ -19,7 +19,7 @@ from .packed import packed
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
 WORTH = {
-    3: 5000,
+    3: 2000,
     2: 1700,
     1: 1000,
 }  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
