@@ -31,6 +31,7 @@ from .errors import FormatError
 from .initializers import manual_seed
 from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
 from .layers import __all__ as _layers
+from .plan import plan
 from .solver import Solver
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "memory",
     "models",
     "optim",
+    "plan",
     "plot",
     "precision",
     "reference",

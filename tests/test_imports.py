@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "checkpoint": f"{ARRAYS} safetensors",
     "functional": ARRAYS,
     "layers": f"{ARRAYS} initializers parameters functional",
+    "plan": f"{ARRAYS} parameters functional layers",
     "losses": f"{ARRAYS} functional",
     "optim": f"{ARRAYS} parameters",
     "regularization": f"{ARRAYS} parameters",

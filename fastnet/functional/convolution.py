@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from .. import memory
 from ..memory import Array
-from . import checks
+from . import checks, trace
 from .deferred import Deferred, Finish, Into, Value, finish_into, memory_of
 from .geometry import Geometry, geometry_of, output_padding_of, output_size
 from .products import bias_gradient, gather, scatter, weight_gradient
@@ -64,7 +64,9 @@ def convolve(
             f"({height + 2 * geometry.padding[0]}, {width + 2 * geometry.padding[1]})"
         )
     y = memory.empty((n, *size, w.shape[0]), image.dtype)
+    began = trace.begin()
     gather(image, w, b, y, geometry, finish)
+    trace.product("product", began, [image], y, finish)
     return y, Conv2dSaved(image, w, b is not None, geometry, (n, w.shape[0], size[0], size[1]))
 
 
@@ -94,7 +96,9 @@ def convolve_back(dy: Value, saved: Conv2dSaved, into: Into | None) -> tuple[Def
     """conv2d_backward of a gradient that may be Deferred, its dx finished as `into` wants it; None: no dx."""
     x, w, bias, geometry, _ = saved
     gradient = dy if isinstance(dy, Deferred) else memory.channels_last(dy)
+    began = trace.begin()
     dw = weight_gradient(x, gradient, geometry)
+    trace.product("weight gradient", began, [x, gradient], None)
     db = None
     if bias:
         sums = dy.sums if isinstance(dy, Deferred) else None
@@ -103,7 +107,9 @@ def convolve_back(dy: Value, saved: Conv2dSaved, into: Into | None) -> tuple[Def
         return None, dw, db
     finish = finish_into(into)
     dx = memory.empty(x.a.shape if isinstance(x, Deferred) else x.shape, x.dtype)
+    began = trace.begin()
     scatter(gradient, w, None, dx, geometry, finish)
+    trace.product("input gradient", began, [gradient], dx, finish)
     return Deferred(dx, sums=None if finish is None else finish.sums), dw, db
 
 

@@ -17,6 +17,7 @@ from .._ext import channelwise as kernels
 from ..memory import Array
 
 STATISTICS, GRADIENT = 1, 2  # kinds of Finish, as ride.pxd has them
+listeners: list[Any] = []  # called with ("memory" or "finish", who, the array) when one of them gets a pass of its own
 ROWS = 5  # of coefficients: center, scale, shift, center', scale'
 
 
@@ -29,7 +30,7 @@ class Deferred:
     value that it belongs to was made of.
     """
 
-    __slots__ = ("_value", "a", "b", "coefficients", "slope", "statistics", "sums")
+    __slots__ = ("_value", "a", "b", "coefficients", "normalised", "slope", "statistics", "sums")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Deferred:
     ) -> None:
         self.a, self.b, self.coefficients, self.slope = a, b, coefficients, slope
         self.statistics, self.sums = statistics, sums
+        self.normalised = False  # is b's share a batch norm's, which needs the sum with b?
         self._value: Array | None = a if coefficients is None and slope == 1 else None
 
     @property
@@ -75,6 +77,8 @@ class Deferred:
         if self._value is None:
             self._value = memory.empty(self.a.shape, self.a.dtype)
             kernels.apply(self.a, self._map(), self._value, config.get_num_threads())
+            for listener in listeners:
+                listener("memory", self, self._value)
         return self._value
 
     def array(self) -> Array:
@@ -91,7 +95,9 @@ class Deferred:
 
     def rectified(self, slope: float) -> Deferred:
         """The same t under another act."""
-        return Deferred(self.a, self.coefficients, self.b, slope)
+        new = Deferred(self.a, self.coefficients, self.b, slope)
+        new.normalised = self.normalised
+        return new
 
 
 Value = Array | Deferred
@@ -130,6 +136,8 @@ class Finish(NamedTuple):
     def apply(self, out: Array) -> None:
         """A pass of its own over out (N, H, W, C), where no product took it along."""
         kernels.finish(out, self.arguments(), self.sums, config.get_num_threads())
+        for listener in listeners:
+            listener("finish", self, out)
 
 
 def identity(channels: int, dtype: Any) -> Array:
@@ -162,7 +170,8 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
     slope = 1.0 if gated else value.slope
     sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     sums = np.zeros((3, value.a.shape[3]))
-    return Finish(GRADIENT, sums, add, sign, value.a, value.b, value._map()[1], slope)
+    b = value.b if value.normalised or (slope != 1 and sign is None) else None
+    return Finish(GRADIENT, sums, add, sign, value.a, b, value._map()[1], slope)
 
 
 def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) -> Value:
@@ -184,7 +193,9 @@ def join(main: Value, short: Value) -> Deferred:
     made = coefficients.copy()
     made[2] += other[2]
     made[3:] = other[:2]
-    return Deferred(a, made, b)
+    both = Deferred(a, made, b)
+    both.normalised = joins(short) and isinstance(short, Deferred) and short.coefficients is not None
+    return both
 
 
 def joins(part: Value) -> bool:

@@ -1,0 +1,202 @@
+"""What a training step or an inference of a net does to memory: which layers share a pass, and the bytes it moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import memory
+from .functional import checks, trace
+from .functional.deferred import Deferred, Value
+from .layers.base import Layer
+from .layers.volatile import Volatile
+
+__all__ = ["Plan", "Row", "peak_memory", "plan"]
+
+NUMBERS, MOST = 400_000, 128  # of the input, and examples: the larger of two batches from which a peak is extrapolated
+
+
+class Row(NamedTuple):
+    """One layer in one direction: its dotted name and kind, what it did, with what riding along, and bytes per example.
+
+    passes: those bytes in units of the layer's output; 0 for a layer that has no pass of its own.
+    """
+
+    name: str
+    layer: str
+    direction: str
+    does: str
+    reads: int
+    writes: int
+    output: int
+
+    @property
+    def passes(self) -> float:
+        return (self.reads + self.writes) / self.output if self.output else 0.0
+
+
+class Plan:
+    """What `fastnet.plan` returns: printable; .rows for programs, and the bytes of all rows per example."""
+
+    def __init__(self, title: str, rows: list[Row], peak: Callable[[int], int] | None) -> None:
+        self.title = title
+        self.rows = rows
+        self.reads = sum(row.reads for row in rows)
+        self.writes = sum(row.writes for row in rows)
+        self._peak = peak
+
+    def peak(self, batch: int) -> int:
+        """Bytes that a step of so many examples needs at its largest moment: activations, gradients and scratch, without
+        the parameters."""
+        if self._peak is None:
+            raise ValueError("plan: the peak is known of a training plan only")
+        return self._peak(checks.integer("plan.peak", batch, "batch", 1))
+
+    def passes(self, name: str, direction: str) -> float:
+        """Passes over its output that a layer makes in a direction ("forward" or "backward"), its inside included."""
+        found = [row for row in self.rows if row.direction == direction]
+        return sum(row.passes for row in found if row.name == name or row.name.startswith(f"{name}."))
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "direction", "what it does, with what riding along", "reads", "writes", "passes")
+        body = [
+            (r.name, r.layer, r.direction, r.does, f"{r.reads:,}", f"{r.writes:,}", f"{r.passes:.1f}" if r.does else "")
+            for r in self.rows
+        ]
+        total = ("total", "", "", "bytes per example", f"{self.reads:,}", f"{self.writes:,}", "")
+        table = [head, *body, total]
+        width = [max(len(row[i]) for row in table) for i in range(len(head))]
+        lines = [
+            "  ".join(cell.rjust(w) if i > 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, width))).rstrip()
+            for row in table
+        ]
+        rule = "-" * max(map(len, lines))
+        parts = [self.title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        if self._peak is not None:
+            parts.append(f"peak of a step, without the parameters: {self.peak(128) / 1e6:,.0f} MB at batch 128")
+        return "\n".join(parts)
+
+    __repr__ = __str__
+
+
+def plan(net: Layer, input_shape: tuple[int, ...], *, training: bool = True) -> Plan:
+    """Run a few examples of zeros through the net (and back, in training) and note every pass over memory.
+
+    input_shape: that of one example, (C, H, W). The net is as before afterwards, gradients and running statistics included.
+    Packed weights and what a kernel reads several times from the cache are not counted.  ValueError as the net's own.
+    """
+    shape = tuple(checks.integer("plan", size, f"every size of input_shape {input_shape}", 1) for size in input_shape)
+    many = max(2, min(MOST, NUMBERS // math.prod(shape)))
+    rows = _run(net, shape, min(many, 16), training)
+    peak = None
+    if training:
+        few = many // 2
+        most, least = (peak_memory(net, shape, n) for n in (many, few))
+        step = (most - least) / (many - few)
+        base = least - few * step
+
+        def peak(batch: int) -> int:
+            return int(base + batch * step)
+
+    what = "a training step" if training else "an inference"
+    return Plan(f"{type(net).__name__} on an input of {' x '.join(map(str, shape))}: {what}", rows, peak)
+
+
+def peak_memory(net: Layer, input_shape: tuple[int, ...], batch: int) -> int:
+    """Bytes that a training step of so many examples has in use at its largest moment, beyond those before it."""
+    for _ in range(2):  # packed weights are kept from their second use on
+        _run(net, input_shape, min(batch, 2), True)
+    memory.empty_cache()
+    before = memory.statistics()["live"]
+    _run(net, input_shape, batch, True)
+    return memory.statistics()["peak"] - before
+
+
+def _run(net: Layer, shape: tuple[int, ...], batch: int, training: bool) -> list[Row]:
+    """The rows of a step of so many examples; the net is left as it was."""
+    volatile, modes = Volatile(net), [(layer, layer.training) for layer in net.modules()]
+    gradients = [(p, p.grad.copy()) for _, p in net.named_parameters()]
+    dtypes = {p.data.dtype for _, p in net.named_parameters()}
+    x = np.random.default_rng(0).standard_normal((batch, *shape)).astype(dtypes.pop() if dtypes else np.float32)
+    net.train(training)
+    watched = list(net.named_modules())
+    rows: list[Row] = []
+    try:
+        with trace.recording() as passes:
+            watch = _Watch(passes, rows, batch)
+            fused = any(getattr(layer, "fuse", False) for layer in net.modules())
+            for name, layer in watched:
+                if not layer.children() or _own_forward(layer):
+                    watch.put_on(name, layer, ("carry", "carry_back") if fused else ("forward", "backward"))
+            y = net.forward(x)
+            watch.note("", net, "forward")
+            if training:
+                net.backward(np.ones_like(y), input_gradient=False)
+                watch.note("", net, "backward")
+    finally:
+        for _, layer in watched:
+            for method in ("carry", "carry_back", "forward", "backward"):
+                layer.__dict__.pop(method, None)
+            layer._saved = None
+        volatile.restore()
+        for parameter, gradient in gradients:
+            np.copyto(parameter.grad, gradient)
+        for layer, mode in modes:
+            layer.training = mode
+    return rows
+
+
+def _own_forward(layer: Layer) -> bool:
+    """A layer of layers that takes part as a whole, because it knows of arrays only."""
+    return type(layer).carry is Layer.carry and bool(layer.children())
+
+
+class _Watch:
+    """Carries on what layers do, and writes a row about each call."""
+
+    def __init__(self, passes: list[trace.Pass], rows: list[Row], batch: int) -> None:
+        self.passes, self.rows, self.batch, self.seen = passes, rows, batch, 0
+        self.outputs: dict[str, int] = {}
+
+    def put_on(self, name: str, layer: Layer, methods: tuple[str, str]) -> None:
+        carry, carry_back = (getattr(layer, method) for method in methods)
+
+        def forward(x: Value, **more: Any) -> Value:
+            self.note("", layer, "forward")  # what a layer around it did before
+            given = x.memory() if isinstance(x, Deferred) and x.made else x
+            y: Value = carry(x, **more)
+            self.outputs[name] = y.a.nbytes if isinstance(y, Deferred) else y.nbytes
+            self._generic(given, y, "forward")
+            self.note(name, layer, "forward")
+            return y
+
+        def backward(dy: Value, *into: Any, **more: Any) -> Value | None:
+            self.note("", layer, "backward")
+            dx: Value | None = carry_back(dy, *into, **more)
+            self._generic(dy, dx, "backward")
+            self.note(name, layer, "backward")
+            return dx
+
+        layer.__dict__.update(zip(methods, (forward, backward)))
+
+    def _generic(self, x: Value, y: Value | None, direction: str) -> None:
+        """A layer that noted nothing, and made an array: it read one and wrote one."""
+        deferred = isinstance(y, Deferred) and y.coefficients is not None
+        if len(self.passes) == self.seen and y is not None and not deferred:
+            old, new = (value.a if isinstance(value, Deferred) else value for value in (x, y))
+            if not np.may_share_memory(old, new):
+                trace.note(direction, [x], [new])
+
+    def note(self, name: str, layer: Layer, direction: str) -> None:
+        """A row of what has been done since the last one."""
+        new, self.seen = self.passes[self.seen :], len(self.passes)
+        if not new and not name:
+            return
+        does = "; ".join(one.what + (f" ({' + '.join(one.rides)})" if any(one.rides) else "") for one in new)
+        reads, writes = sum(one.reads for one in new), sum(one.writes for one in new)
+        kind = type(layer).__name__ if name else "(between layers)"
+        output = self.outputs.get(name, 0) // self.batch
+        self.rows.append(Row(name, kind, direction, does, reads // self.batch, writes // self.batch, output))

@@ -1,0 +1,87 @@
+"""fastnet.plan: passes over memory, and the memory that a step needs."""
+
+import numpy as np
+import pytest
+
+import fastnet
+from fastnet import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, memory, models
+from fastnet._ext import level
+from fastnet.plan import peak_memory
+
+tiles = pytest.mark.skipif(level != "amx", reason="maps and sums ride on AMX's products, which this machine has not")
+
+
+def chain():
+    fastnet.manual_seed(0)
+    layers = [layer for _ in range(3) for layer in (Conv2d(32, 32, 3, padding=1, bias=False), BatchNorm2d(32), ReLU())]
+    return Sequential(*layers)
+
+
+@tiles
+def test_a_block_of_convolution_norm_and_relu_makes_two_passes_forward_and_seven_back():
+    found = fastnet.plan(chain(), (32, 10, 12))
+    block = [sum(found.passes(name, direction) for name in "345") for direction in ("forward", "backward")]
+    assert block == [2.0, 7.0]
+
+
+def test_layer_by_layer_the_same_block_makes_more_passes():
+    net = chain()
+    net.fuse = False
+    found = fastnet.plan(net, (32, 10, 12))
+    fused = fastnet.plan(chain(), (32, 10, 12))
+    for direction in ("forward", "backward"):
+        passes = [sum(each.passes(name, direction) for name in "345") for each in (fused, found)]
+        assert passes[0] < passes[1]
+
+
+def test_the_table_names_every_layer_and_what_rides_with_it():
+    text = str(fastnet.plan(chain(), (32, 10, 12)))
+    for word in ("Conv2d", "BatchNorm2d", "ReLU", "scale and shift, rectifier", "peak of a step", "total"):
+        assert word in text
+
+
+def test_an_inference_has_no_backward_rows_and_no_peak():
+    found = fastnet.plan(chain(), (32, 10, 12), training=False)
+    assert {row.direction for row in found.rows} == {"forward"}
+    with pytest.raises(ValueError, match="training plan"):
+        found.peak(3)
+
+
+def test_the_net_is_as_it_was():
+    net = chain().eval()
+    for parameter in net.parameters():
+        parameter.grad = np.full(parameter.shape, 7.0)
+    before = net.state_dict()
+    fastnet.plan(net, (32, 10, 12))
+    assert not net.training
+    assert all((parameter.grad == 7).all() for parameter in net.parameters())
+    assert all(np.array_equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any({"carry", "carry_back"} & layer.__dict__.keys() for layer in net.modules())
+
+
+@pytest.mark.parametrize("name", ["vgg_bn", "resnet20"])
+def test_the_predicted_peak_is_that_of_a_larger_batch(name):
+    net = models.build(name, (3, 16, 16))
+    predicted = fastnet.plan(net, (3, 16, 16)).peak(96)
+    assert predicted == pytest.approx(peak_memory(net, (3, 16, 16), 96), rel=0.1)
+
+
+def test_after_the_first_steps_no_block_is_fresh():
+    net = Sequential(*chain(), MaxPool2d(2), Flatten(), Linear(32 * 5 * 6, 10))
+    x, loss = (
+        np.random.default_rng(1).standard_normal((20, 32, 10, 12)).astype(np.float32),
+        fastnet.losses.SoftmaxCrossEntropy(),
+    )
+    rule = fastnet.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    fresh = []
+    for _ in range(5):
+        loss.forward(net.forward(x), np.arange(20) % 10)
+        net.backward(loss.backward(), input_gradient=False)
+        rule.step()
+        fresh.append(memory.statistics()["fresh"])
+    assert fresh[2:] == fresh[2:3] * 3
+
+
+def test_an_input_shape_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="input_shape"):
+        fastnet.plan(chain(), (32, 10, "12"))
