@@ -27,21 +27,25 @@ from .config import (
     set_num_threads,
 )
 from .diagnose import check_gradients, compare_paths, lr_range_test
+from .ensemble import Ensemble
 from .errors import FormatError
 from .initializers import manual_seed
 from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
 from .layers import __all__ as _layers
 from .plan import plan
+from .search import choice, integers, log_uniform, search, uniform
 from .solver import Solver
 
 __all__ = [
     "Callback",
     "Checkpoint",
+    "Ensemble",
     "FormatError",
     "Solver",
     "__version__",
     "callbacks",
     "check_gradients",
+    "choice",
     "compare_paths",
     "cs231n",
     "data",
@@ -50,8 +54,10 @@ __all__ = [
     "get_float32_matmul_precision",
     "get_num_threads",
     "initializers",
+    "integers",
     "layers",
     "load",
+    "log_uniform",
     "losses",
     "lr_range_test",
     "manual_seed",
@@ -64,8 +70,10 @@ __all__ = [
     "reference",
     "regularization",
     "save",
+    "search",
     "set_float32_matmul_precision",
     "set_num_threads",
     "show_config",
+    "uniform",
 ]
 __all__ += _layers

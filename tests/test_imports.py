@@ -42,15 +42,15 @@ MAY_IMPORT = {
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
     "diagnose": f"{TRAINING} reference",  # compare_paths holds the two side by side
-    "search": TRAINING,
     "ensemble": TRAINING,
+    "search": f"{TRAINING} ensemble",
     "interop": TRAINING,
     "cs231n": f"{TRAINING} diagnose reference",
     "commands": f"{TOOLS} about cs231n",
     "cli": f"{TOOLS} cs231n commands",
     "__main__": "cli",
 }
-EXTRAS = {"matplotlib", "tqdm", "torch", "PIL", "onnx", "safetensors", "sklearn", "mpi4py", "pandas"}
+EXTRAS = {"matplotlib", "tqdm", "torch", "PIL", "onnx", "safetensors", "sklearn", "mpi4py", "pandas", "joblib"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
