@@ -19,14 +19,22 @@ Sides = dict[str, Array]  # name of a layer (with its kind) -> what it chose
 def of_layer(layer: Layer, x: Array, y: Array) -> Array | None:
     """What a layer chose in its latest forward; None for one that has no kinks that we know of.
 
-    ReLU and its kin: the signs. Max-pooling and maxout: the winners, which the layer keeps for backward as `winner`.
+    ReLU and its kin: the signs. Max-pooling and maxout: the winners, which they keep for backward.
     """
     if isinstance(layer, ReLU):
         return np.asarray(y > 0)
     if isinstance(layer, LeakyReLU | PReLU | ELU):
         return np.asarray(x > 0)
-    winner = getattr(layer._saved, "winner", None)
-    return winner if isinstance(winner, np.ndarray) else None
+    return _winner(layer._saved)
+
+
+def _winner(saved: Any) -> Array | None:
+    """The winners in what a layer kept, or in a part of that."""
+    winner = getattr(saved, "winner", None)
+    if isinstance(winner, np.ndarray):
+        return winner
+    parts = (_winner(part) for part in saved) if isinstance(saved, tuple) else ()
+    return next((part for part in parts if part is not None), None)
 
 
 def of_loss(loss: Any) -> Array | None:

@@ -14,6 +14,7 @@ from .kinks import Sides, first_difference
 __all__ = ["GradientRow", "Slot", "Value", "relative_error", "rows_of"]
 
 WRONG, POOR, GOOD = 1e-2, 1e-4, 1e-7  # the course's thresholds
+BENT = 1e-2  # of the slope: two sides that differ by more stand at a kink, whichever layer's
 SHRINK = (1.0, 0.1, 0.01)  # of the step, where a coordinate does not agree at once
 JITTERS = 3  # evaluations with all numbers moved by a unit in the last place: how much rounding moves the value
 
@@ -96,8 +97,8 @@ def _measure(slot: Slot, place: tuple[int, ...], evaluate: Callable[[], Value], 
     numeric = (above.value - below.value) / width
     error = relative_error(analytic, numeric)
     noise = 4 * base.rounding / width
-    # The slopes of the two sides differ by what the function bends between them; a bend that no layer tells of can put the
-    # centred slope off by half of that (the sum of bends of one sign) and explains no more.
+    # How much the slopes of the two sides differ: of a smooth function that is about h times as much as its second slope,
+    # of one that bends here as much as it bends, for every h.
     bend = abs(above.value + below.value - 2 * base.value) / h
     verdict: Verdict
     kink = ""
@@ -110,7 +111,7 @@ def _measure(slot: Slot, place: tuple[int, ...], evaluate: Callable[[], Value], 
     else:
         verdict = "poor" if error <= WRONG else "wrong"
         kink = first_difference(above.sides, below.sides)
-        if kink or abs(analytic - numeric) <= bend:
+        if kink or bend > max(BENT * max(abs(analytic), abs(numeric)), 4 * noise):
             verdict, kink = "kink", kink or "a layer whose kinks are not known"
     about = (slot.part, slot.layer, slot.kind, slot.parameter)
     return GradientRow(*about, tuple(map(int, place)), analytic, numeric, error, h, verdict, kink)
