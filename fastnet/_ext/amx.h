@@ -59,12 +59,6 @@ typedef struct {
     const ptrdiff_t *offset;
 } amx_operand;
 
-/* Memory that will be wanted soon: so many cache lines of it are fetched into the second-level cache at every step. NULL: none. */
-typedef struct {
-    const char *at, *end;
-    ptrdiff_t lines;
-} amx_ahead;
-
 /* out (MT x NT tiles) = start + the sum over the steps of a's tiles x b's tiles, for every wanted pair of planes.
  *
  * start: a row of 16 NT floats, the same for all rows. NULL: the sums are added to what out holds when they are done, because

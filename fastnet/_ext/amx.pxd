@@ -11,10 +11,6 @@ cdef extern from "amx.h" nogil:
         const char *at[4]
         Py_ssize_t step, plane, valid
         const Py_ssize_t *offset
-    ctypedef struct Ahead "amx_ahead":
-        const char *at
-        const char *end
-        Py_ssize_t lines
     void amx_begin(int columns, int rows, int first, int second, int pairs) noexcept
     void amx_end() noexcept
     void amx_product(int planes, int rows, int columns, const Operand *a, const Operand *b, Py_ssize_t steps,
