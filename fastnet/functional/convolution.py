@@ -1,5 +1,6 @@
 """Convolution and transposed convolution of images: arguments, shapes, and the calls of their three products."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import memory
@@ -30,44 +31,41 @@ def conv2d(
     In float32, here and in the gradients, denormal numbers (below 1.2e-38) may count as zero.
     ValueError if the window does not fit the padded image or groups do not divide.  Dumoulin & Visin 2016, section 4.
     """
-    y, saved = convolve(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    w = checks.floats("conv2d", w, 4, "w")
+    groups = checks.integer("conv2d", groups, "groups", 1)
+    geometry = geometry_of("conv2d", w.shape[2:], stride, padding, dilation, groups, w.shape[1] * groups, w.shape[0])
+    y, saved = convolve(x, w, b, geometry, padding == "same")
     return y.transpose(0, 3, 1, 2), saved
 
 
 def convolve(
-    x: Value,
-    w: Array,
-    b: Array | None,
-    *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    finish: Finish | None = None,
+    x: Value, w: Array, b: Array | None, geometry: Geometry, same: bool, finish: Finish | None = None
 ) -> tuple[Array, Conv2dSaved]:
-    """conv2d of an array or of what is Deferred; y in channels-last memory, with what `finish` does to it."""
-    w = checks.floats("conv2d", w, 4, "w")
-    groups = checks.integer("conv2d", groups, "groups", 1)
-    geometry = geometry_of("conv2d", w.shape[2:], stride, padding, dilation, groups, w.shape[1] * groups, w.shape[0])
-    image = _source("conv2d", x, w.shape[1] * groups)
+    """conv2d of an array or of what is Deferred, of a checked geometry; y in channels-last memory, with what `finish` does
+    to it."""
+    image = _source("conv2d", x, w.shape[1] * geometry.groups)
     checks.same_dtype("conv2d", w, "w", image.dtype)
     if b is not None:
         b = checks.parameter("conv2d", b, "b", (w.shape[0],), image.dtype)
     n, height, width, _ = image.a.shape if isinstance(image, Deferred) else image.shape
-    if padding == "same":
-        size: tuple[int, ...] = (height, width)
-    else:
-        size = tuple(output_size(i, *(pair[k] for pair in geometry[:4])) for k, i in enumerate((height, width)))
-    if min(size) < 1:
-        raise ValueError(
-            f"conv2d: window {geometry.kernel} with dilation {geometry.dilation} is larger than the padded input "
-            f"({height + 2 * geometry.padding[0]}, {width + 2 * geometry.padding[1]})"
-        )
+    size = (height, width) if same else _output(geometry, height, width)
     y = memory.empty((n, *size, w.shape[0]), image.dtype)
     began = trace.begin()
     gather(image, w, b, y, geometry, finish)
     trace.product("product", began, [image], y, finish)
     return y, Conv2dSaved(image, w, b is not None, geometry, (n, w.shape[0], size[0], size[1]))
+
+
+@lru_cache(maxsize=1024)
+def _output(geometry: Geometry, height: int, width: int) -> tuple[int, int]:
+    """(OH, OW); ValueError if no window fits."""
+    rows, columns = (output_size(i, *(pair[k] for pair in geometry[:4])) for k, i in enumerate((height, width)))
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"conv2d: window {geometry.kernel} with dilation {geometry.dilation} is larger than the padded input "
+            f"({height + 2 * geometry.padding[0]}, {width + 2 * geometry.padding[1]})"
+        )
+    return rows, columns
 
 
 def _source(op: str, x: Value, channels: int) -> Array | Deferred:

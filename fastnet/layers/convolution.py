@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..functional import checks, conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
-from ..functional.convolution import convolve, convolve_back
-from ..functional.deferred import Deferred, Into, Value, statistics_wanted
+from ..functional import checks, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
+from ..functional.convolution import Conv2dSaved, convolve, convolve_back
+from ..functional.deferred import Deferred, Finish, Into, Value, statistics_wanted
 from ..functional.geometry import geometry_of, output_padding_of
 from ..memory import Array
 from .base import Layer
@@ -82,7 +82,12 @@ class Conv2d(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, False)
 
     def forward(self, x: Array) -> Array:
-        return self._keep(*conv2d(x, self.weight.data, self._bias(), **self.settings))
+        y, saved = self._convolve(x, None)
+        return self._keep(y.transpose(0, 3, 1, 2), saved)
+
+    def _convolve(self, x: Value, finish: Finish | None) -> tuple[Array, Conv2dSaved]:
+        same = self.settings["padding"] == "same"
+        return convolve(x, self.weight.data, self._bias(), self.geometry, same, finish)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         dx, dw, db = conv2d_backward(dy, self._kept(), input_gradient=input_gradient)
@@ -92,7 +97,7 @@ class Conv2d(_Convolution):
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
         finish = statistics_wanted(self.out_channels) if statistics else None
-        y, saved = convolve(x, self.weight.data, self._bias(), finish=finish, **self.settings)
+        y, saved = self._convolve(x, finish)
         return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
