@@ -53,6 +53,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         help='only cases with it in their name, such as "resnet50.*1x1" or "batch 1$"',
     )
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument(
+        "--no-compiled", action="store_true", help="leave PyTorch's compiled modes out: compiling takes long"
+    )
     parser.add_argument("--no-naive", action="store_true", help="leave loops, NumPy and the lower levels out")
     parser.add_argument("--seconds", type=float, help="measuring time per side and case (default: 0.5, quick 0.1)")
     asked = parser.parse_args(words)
@@ -91,6 +94,7 @@ def main(words: list[str] | None = None) -> int:
         match=asked.match,
         naive=not asked.no_naive,
         float32=asked.levels[-1] != asked.best,
+        compiled=not asked.no_compiled,
     )
     wanted = [name for name in asked.only if plan.cases(name) or plan.figures(name)]
     if not wanted:
@@ -117,7 +121,7 @@ def main(words: list[str] | None = None) -> int:
     for name, rows in ends:
         means = aligned(report.means_grid(report.means(rows)))
         print(f"\n{name}: how many times as fast fastnet at {plan.level} is\n{means}")
-        if report.has_errors(rows):
+        if report.has_precisions(rows):
             print(f"\n{aligned(summary.duels_grid(summary.duels(rows)))}\n", *summary.sentences(rows), sep="\n")
     print(f"\n{time.perf_counter() - started:.0f} s ({', '.join(took)}); JSON, Markdown and pictures are in", end=" ")
     print(os.path.relpath(asked.out))

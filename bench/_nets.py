@@ -1,4 +1,4 @@
-"""The layers of the nets whose shapes are timed: five small ones, and three for images of 224×224."""
+"""The nets that are trained, and the layers whose shapes are timed: of five small nets, and three for images of 224×224."""
 
 from typing import NamedTuple
 
@@ -20,6 +20,33 @@ class Net(NamedTuple):
     batches: tuple[int, ...]
     convolutions: list[Layer]
     linear: list[tuple[int, int]]
+
+
+class Trained(NamedTuple):
+    """A model of fastnet.models whose training step is timed, on one batch of images (C, H, W)."""
+
+    model: str
+    shape: tuple[int, int, int]
+    batch: int
+    classes: int
+    flops: float  # forward and backward, without the gradient of the images
+
+    def name(self, batch: int) -> str:
+        return f"{self.model} {'×'.join(map(str, self.shape))}, batch {batch}"
+
+
+TRAINED = {
+    net.model: net
+    for net in (
+        Trained("three_layer_convnet", (3, 32, 32), 100, 10, 2.419e9),
+        Trained("lenet", (1, 28, 28), 128, 10, 2.242e9),
+        Trained("resnet20", (3, 32, 32), 128, 10, 31.23e9),
+        Trained("mobilenet_v1", (3, 32, 32), 128, 10, 35.37e9),
+        Trained("vgg_bn", (3, 32, 32), 128, 10, 116.9e9),
+        Trained("resnet18", (3, 32, 32), 64, 10, 213.1e9),
+        Trained("resnet50", (3, 224, 224), 8, 1000, 194.4e9),
+    )
+}
 
 
 def _net(batches: tuple[int, ...], rows: list[tuple[int, ...]], linear: list[tuple[int, int]]) -> Net:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class Plan:
     match: str = ""  # only cases whose key has this regular expression
     naive: bool = True  # time loops, NumPy and lower levels too
     float32: bool = False  # leave out the modes that compute in bfloat16: they are not held to the level
+    compiled: bool = True  # PyTorch's compiled modes too: they take long to compile
 
     @property
     def level(self) -> str:
@@ -54,7 +56,8 @@ class Plan:
         return replace(self, seconds=self.seconds / 4, slot=self.slot / 2) if count > 200 else self
 
     def columns(self, case: Case) -> list[str]:
-        return case.columns(self.levels, self.torch, self.naive, self.float32)
+        found = case.columns(self.levels, self.torch, self.naive, self.float32)
+        return [column for column in found if self.compiled or "compiled" not in column]
 
 
 class Duel(NamedTuple):
@@ -86,21 +89,33 @@ def measure(question: str, case: Case, plan: Plan, pool: Pool, peaks: dict[str, 
     row = Row(case)
     part = case.loops if plan.size == "quick" else 1
     answers: dict[str, Any] = {}
-    for column in plan.columns(case):
+
+    def opened(column: str) -> dict[str, Any]:
         exact = bool(case.exact) and _counts(column, plan)
         request = {"do": "open", "question": question, "size": plan.size, "case": case.key, "column": column}
-        reply = pool.of(column).do({**request, "part": part if column == LOOPS else 1, "exact": exact}, plan.patience)
+        return pool.of(column).do({**request, "part": part if column == LOOPS else 1, "exact": exact}, plan.patience)
+
+    columns = plan.columns(case)
+    replies = _at_once(opened, [column for column in columns if "compiled" in column], plan.threads)
+    for column in columns:
+        reply = replies.get(column) or opened(column)
         if "error" in reply:
             row.absent[column] = reply["error"]
             continue
         answers[column] = reply
-        if exact:
+        if "off" in reply:
             row.errors[column] = reply["off"]
     _check(row, answers)
     times = _rounds({c: a["seconds"] for c, a in answers.items() if c not in row.wrong}, plan, pool)
     for worker in pool.workers.values():
         worker.do({"do": "close"})
     return summarise(row, times, plan.level, peaks)
+
+
+def _at_once(do: Callable[[str], dict[str, Any]], columns: list[str], threads: int) -> dict[str, dict[str, Any]]:
+    """The replies of columns whose preparation is work for one thread: compiling. As many at once as there are threads."""
+    with ThreadPoolExecutor(threads) as workers:
+        return dict(zip(columns, workers.map(do, columns)))
 
 
 def _check(row: Row, answers: dict[str, Any]) -> None:

@@ -177,7 +177,7 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], line
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     level = result["machine"]["level"]
     parts = [f"# {result['title']}", "\n".join(f"- {line}" for line in lines)]
-    said = summary.sentences(rows) if has_errors(rows) else []
+    said = summary.sentences(rows) if has_precisions(rows) else []
     parts += ["\n".join(f"- {line}" for line in said), markdown(summary.duels_grid(result["duels"]))] if said else []
     for heading, found in tables(rows, level).items():
         parts += [f"## {heading}"] * bool(heading) + [markdown(table) for table in found]
@@ -188,9 +188,9 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: list[Row], line
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
 
 
-def has_errors(rows: list[Row]) -> bool:
-    """Whether the question is about exactness too: then its precisions are compared one by one."""
-    return any(row.errors for row in rows)
+def has_precisions(rows: list[Row]) -> bool:
+    """Whether the question is about precisions: then they are compared one by one, and the worst entries named."""
+    return any(row.errors or len(row.case.precisions) > 1 for row in rows)
 
 
 LEGEND = (

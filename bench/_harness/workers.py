@@ -121,6 +121,8 @@ class Worker:
         self.exact.clear()
         forget()
         gc.collect()
+        if "torch._dynamo" in sys.modules:
+            sys.modules["torch._dynamo"].reset()  # what was compiled for the case
         if "fastnet" in sys.modules:
             from fastnet import memory
 
@@ -185,13 +187,15 @@ class Pool:
         self.threads, self.level = threads, levels[-1]
         self.limits = {} if self.level == best else TORCH_LIMITS.get(self.level, {})
         self.workers: dict[str, Child | Worker] = {}
+        self.starting = threading.Lock()
 
     def of(self, column: str) -> Child | Worker:
         naive, torch = column in (LOOPS, NUMPY), column.startswith(TORCH)
         # A compiled mode may have to be stopped, alone; the precisions of a level share its process.
         name = "naive" if naive else column.split(" ")[0] if not torch or "compiled" not in column else column
-        if name not in self.workers:
-            self.workers[name] = self.start(name)
+        with self.starting:
+            if name not in self.workers:
+                self.workers[name] = self.start(name)
         return self.workers[name]
 
     def start(self, name: str) -> Child | Worker:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -109,6 +110,25 @@ def test_precisions_are_timed_where_products_depend_on_them():
 def test_naive_sides_and_bfloat16_can_be_left_out():
     assert PRECISE.columns(["avx2", "avx512"], torch=True, naive=False) == ["avx512", "torch NCHW", "torch bf16 NCHW"]
     assert PRECISE.columns(["avx2"], torch=True, naive=False, float32=True) == ["avx2", "torch NCHW"]
+
+
+def test_compiled_modes_can_be_left_out_and_are_prepared_first():
+    compiled = Case("step", "a case", None, torch=lambda side: None, modes=("NCHW", "compiled NCHW"), numpy=False)
+    assert plan(torch=True).columns(compiled) == [_ext.level, "torch NCHW", "torch compiled NCHW"]
+    assert replace(plan(torch=True), compiled=False).columns(compiled) == [_ext.level, "torch NCHW"]
+    asked = []
+
+    class Recorder(Here):
+        def of(self, column):
+            return self
+
+        def do(self, request, timeout=0):
+            asked.append(request.get("column"))
+            return {"seconds": 2e-5, "answer": []}
+
+    found = measure.measure("steps", compiled, plan(torch=True), Recorder(), PEAKS)
+    assert asked[:3] == ["torch compiled NCHW", _ext.level, "torch NCHW"]
+    assert found.times.keys() == {_ext.level, "torch NCHW", "torch compiled NCHW"}
 
 
 def test_match_chooses_cases_and_knows_two_ways_to_write_a_shape():

@@ -5,17 +5,16 @@ import pytest
 
 import fastnet
 from bench import _nets
-from bench._harness import case
 from fastnet.layers import Conv2d, Linear
 
 
 @pytest.mark.parametrize("net", _nets.SMALL)
 def test_the_layers_that_are_timed_are_those_of_the_models(net):
-    table, (shape, batch, _) = _nets.SMALL[net], case.question("steps").NETS[net]
-    convolutions, linear = layers_of(net, shape, 10)
+    table, trained = _nets.SMALL[net], _nets.TRAINED[net]
+    convolutions, linear = layers_of(net, trained.shape, trained.classes)
     assert set(table.convolutions) == convolutions
     assert set(table.linear) == linear
-    assert table.batches == (batch,)
+    assert table.batches == (trained.batch,)
 
 
 @pytest.mark.parametrize("net", ["resnet50", "mobilenet_v1"])
@@ -31,6 +30,14 @@ def test_the_layers_of_vgg16_have_its_published_number_of_weights():
     found = sum(n * layer.c * layer.f * 9 for n, layer in zip(often, table.convolutions, strict=True))
     biases = 64 * 2 + 128 * 2 + 256 * 3 + 512 * 6 + 4096 * 2 + 1000
     assert found + sum(c * f for c, f in table.linear) + biases == 138_357_544
+
+
+@pytest.mark.parametrize("net", _nets.TRAINED)
+def test_the_work_of_a_training_step_is_that_of_three_products_and_two_of_the_first_layer(net):
+    trained = _nets.TRAINED[net]
+    found = fastnet.models.build(net, trained.shape, trained.classes).summary(trained.shape)
+    first = next(row.multiply_adds for row in found.rows if row.multiply_adds)
+    assert trained.flops == pytest.approx(2 * trained.batch * (3 * found.multiply_adds - first), rel=1e-3)
 
 
 def layers_of(net, shape, classes):

@@ -56,6 +56,17 @@ def test_a_summary_of_errors_counts_where_they_are_larger_than_those_of_torch():
     assert "worst 0.1: weight gradient: two" in said
 
 
+def test_precisions_are_compared_where_they_are_timed_even_without_errors():
+    plain = row({"avx2": [1.0], "torch NCHW": [2.0]})
+    assert not report.has_precisions([plain])
+    steps = row({"avx2": [1.0], "torch NCHW": [2.0]}, Case("step", "one", None, precisions=("highest", "medium")))
+    assert report.has_precisions([steps])
+    assert report.has_precisions(precise_rows())
+    assert summary.sentences([steps]) == [
+        "highest × torch float32: geometric mean 2 of 1 entries, 0 below 1; worst 2: step: one"
+    ]
+
+
 def test_errors_have_a_table_beside_the_times():
     times, errors = report.tables(precise_rows(), "avx2")[""]
     assert times[0][-3:] == ["× best torch", "high × highest", "medium × torch bf16"]
