@@ -22,6 +22,9 @@ CHOSEN = {"toy": ["lenet", "resnet20"], "quick": NAIVE, "full": list(TRAINED)}
 COMPILED = ("compiled NCHW", "compiled channels-last")
 COMPILED_BFLOAT16 = ("compiled bf16 NCHW", "compiled bf16 channels-last")
 LR, MOMENTUM = 1e-3, 0.9
+TOLERANCE = {
+    "resnet50": 1e-2
+}  # 50 layers, batch norm over 8 images: PyTorch's own modes differ by 3e-3 in the third loss
 
 
 def built(net: Trained) -> Any:
@@ -111,5 +114,5 @@ def cases(size: Size) -> Iterator[Case]:
             numpy=name in NAIVE and (size != "quick" or name != "resnet20"),
             lower=name in NAIVE,
             precisions=("highest", "medium"),
-            tolerance=1e-3,
+            tolerance=TOLERANCE.get(name, 1e-3),
         )
