@@ -22,9 +22,7 @@ CHOSEN = {"toy": ["lenet", "resnet20"], "quick": NAIVE, "full": list(TRAINED)}
 COMPILED = ("compiled NCHW", "compiled channels-last")
 COMPILED_BFLOAT16 = ("compiled bf16 NCHW", "compiled bf16 channels-last")
 LR, MOMENTUM = 1e-3, 0.9
-TOLERANCE = {
-    "resnet50": 1e-2
-}  # 50 layers, batch norm over 8 images: PyTorch's own modes differ by 3e-3 in the third loss
+TOLERANCE = {"resnet50": 1e-2}  # batch norm over 8 images: PyTorch's own layouts differ by 4e-4 at a tenth of the rate
 
 
 def built(net: Trained) -> Any:
