@@ -279,6 +279,13 @@ class Layer:
                 whole[start : start + batch_size] = self.forward(x[start : start + batch_size])
         return whole
 
+    def fold(self) -> Layer:
+        """A copy for inference: batch norms in the weights in front of them, and small inputs without Python between the
+        kernels (fastnet.layers.folding.Folded)."""
+        from .folding import Folded
+
+        return Folded(self)
+
     def children(self) -> list[Layer]:
         return list(self._children.values())
 

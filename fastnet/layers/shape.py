@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..functional import checks, flatten, flatten_backward, zero_pad2d, zero_pad2d_backward
+from ..functional.deferred import Deferred, Into, Value, deliver
 from ..functional.padding import sides_of
 from ..memory import Array
 from .base import Layer
@@ -27,6 +28,12 @@ class Identity(Layer):
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return checks.gradient("Identity backward", dy, *self._kept())
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        return self._keep(x, (x.shape, x.dtype)) if isinstance(x, Deferred) else super().carry(x)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        return None if into is None else deliver(dy, into, gated=True)
 
 
 class ZeroPad2d(Layer):

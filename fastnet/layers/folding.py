@@ -1,0 +1,105 @@
+"""A net made ready for inference: batch norms folded into the weights in front of them, the kernels' calls recorded."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..functional.capture import Program
+from ..memory import Array
+from .base import Layer
+from .containers import Sequential
+from .convolution import Conv2d
+from .linear import Linear
+from .normalization import BatchNorm1d, BatchNorm2d
+from .shape import Identity
+
+LIMIT = 64 << 20  # bytes of a program's arrays: beyond, the calls are long and memory is better shared
+MANY = 16  # shapes that are remembered
+
+
+class Folded(Layer):
+    """What `net.fold()` returns: a copy of the net for inference, always in evaluation mode.
+
+    y = w x + b, normalised with running statistics, is w' x + b', w' = w * gamma / sqrt(var + eps): a batch norm straight
+    behind a convolution or a linear layer costs nothing. Of small inputs the calls of the kernels are recorded for every shape
+    when it comes for the second time, and made again without the Python in between; larger ones run layer by layer. Weights
+    are those of the moment of folding. forward may run from several threads at once; there is no backward.
+    """
+
+    def __init__(self, net: Layer) -> None:
+        super().__init__()
+        self.net = self.add_child("net", _folded(net))
+        self._programs: dict[Any, Program | None] = {}
+        self._seen: set[Any] = set()
+        self._lock = threading.Lock()
+        super().train(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Folded:
+        return Folded(self.net)
+
+    def train(self, mode: bool = True) -> Layer:
+        """Evaluation mode stays, whatever is asked for."""
+        return super().train(False)
+
+    def forward(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray) or not self._lock.acquire(blocking=False):
+            return self.net.forward(x)
+        try:
+            key = x.shape, x.dtype, x.strides, config.get_num_threads(), config.get_float32_matmul_precision()
+            if key in self._programs:
+                program = self._programs[key]
+                if program is not None and program.run(x):
+                    return program.output.copy()
+            elif key in self._seen:
+                self._programs[key] = self._recorded(x)
+            else:
+                self._remember(key)
+            return self.net.forward(x)
+        finally:
+            self._lock.release()
+
+    def _remember(self, key: Any) -> None:
+        self._seen.add(key)
+        if len(self._seen) > MANY:
+            self._seen = {key}
+            self._programs.clear()
+
+    def _recorded(self, x: Array) -> Program | None:
+        """A program that is proven, or None where one would be of no use."""
+        program = Program(self.net.forward, x)
+        fits = program.nbytes <= LIMIT and not np.may_share_memory(program.output, program.input)
+        return program if fits and program.proves(self.net.forward) else None
+
+
+def _folded(net: Layer) -> Layer:
+    """A copy of the net in which batch norms are folded, in evaluation mode."""
+    new = copy.deepcopy(net).eval()
+    for chain in new.modules():
+        if isinstance(chain, Sequential):
+            for before, name in pairwise(list(chain._children)):
+                layer, norm = chain._children[before], chain._children[name]
+                if (type(layer), type(norm)) in ((Conv2d, BatchNorm2d), (Linear, BatchNorm1d)):
+                    chain._children[before] = _with(layer, norm)
+                    chain._children[name] = Identity().eval()
+    return new
+
+
+def _with(layer: Any, norm: Any) -> Layer:
+    """The convolution or linear layer with the norm in its weights."""
+    inverse = 1 / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
+    scale = inverse if norm.weight is None else norm.weight.data * inverse
+    bias = -norm.running_mean * scale + (0 if norm.bias is None else norm.bias.data)
+    if layer.bias is not None:
+        bias = bias + layer.bias.data * scale
+    weight = layer.weight.data * scale.reshape(-1, *[1] * (layer.weight.data.ndim - 1))
+    dtype = layer.weight.data.dtype
+    layer.weight = layer.add_parameter("weight", weight.astype(dtype))
+    layer.bias = layer.add_parameter("bias", bias.astype(dtype), decay=False)
+    new: Layer = layer
+    return new
