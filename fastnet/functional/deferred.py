@@ -113,7 +113,7 @@ class Into(NamedTuple):
 
 
 def loaded(x: Value, weights: int) -> tuple[Array, tuple[Array | None, Array, float] | None]:
-    """What a product of so many weights loads below AMX, where a Load is done anew for each share of the weights, in the forward
+    """What a product of so many weights loads below AMX, where each share of the weights does a Load anew, in the forward
     pass and for their gradient: two arrays, or many weights, and one pass that both find done costs less."""
     if isinstance(x, Deferred) and (x.b is not None or weights > SHARED):
         x = x.memory()
