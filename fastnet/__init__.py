@@ -15,7 +15,6 @@ from . import (
     plot,
     reference,
     regularization,
-    trajectories,
 )
 from .about import __version__, show_config
 from .callbacks import Callback
@@ -27,7 +26,7 @@ from .config import (
     set_float32_matmul_precision,
     set_num_threads,
 )
-from .diagnose import check_gradients, compare_paths, lr_range_test
+from .diagnose import check_gradients, compare_paths, doctor, lr_range_test
 from .ensemble import Ensemble
 from .errors import FormatError
 from .initializers import manual_seed
@@ -51,6 +50,7 @@ __all__ = [
     "cs231n",
     "data",
     "diagnose",
+    "doctor",
     "functional",
     "get_float32_matmul_precision",
     "get_num_threads",
@@ -75,7 +75,6 @@ __all__ = [
     "set_float32_matmul_precision",
     "set_num_threads",
     "show_config",
-    "trajectories",
     "uniform",
 ]
 __all__ += _layers

@@ -1,4 +1,4 @@
-"""The command `fastnet` (and `python -m fastnet`): train, evaluate, info, bench."""
+"""The command `fastnet` (and `python -m fastnet`): train, evaluate, doctor, info, bench."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 1 for a training that broke, 2 for bad input, 130 for Ctrl-C."""
+    """Run the command line; the exit status: 0, 1 for a training that broke or a doctor that found
+    something, 2 for bad input, 130 for Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["bench"]:  # its arguments are the benchmarks' own
         return commands.bench(given[1:])
@@ -70,6 +71,7 @@ def _parser() -> Any:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     parser.train = _train(subparsers)
     _evaluate(subparsers)
+    _doctor(subparsers)
     info = subparsers.add_parser(
         "info",
         help="version, processor, threads, compiler, measured peaks",
@@ -180,6 +182,45 @@ def _evaluate(subparsers: Any) -> None:
     parser.add_argument("--precision", choices=get_args(config.Precision), default="highest", help="(%(default)s)")
     parser.add_argument("--confusion", type=Path, metavar="PNG", help="draw the confusion matrix (needs matplotlib)")
     parser.set_defaults(run=commands.evaluate)
+
+
+def _doctor(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "doctor",
+        help="examine a model, its data and its learning rate before training",
+        description=(
+            "Examine a model, its data and its settings, as a lecturer would: data, first loss, gradients, twenty examples\n"
+            "learnt by heart, the learning rate, leaks between the splits. Prints the findings, the heaviest first, and\n"
+            "writes doctor.html and doctor.json to --out. The exit status is 0 if nothing is wrong, 1 if something is."
+        ),
+        epilog=(
+            "examples:\n"
+            "  fastnet doctor\n"
+            "  fastnet doctor --data cifar10 --model resnet20 --optimizer nesterov --lr 0.1\n"
+            "  fastnet doctor --data folder:photos --model vgg_bn --out runs/photos"
+        ),
+        formatter_class=RAW,
+    )
+    parser.add_argument("--data", default="mnist5k", help=f"{', '.join(data.names())} or folder:PATH (%(default)s)")
+    parser.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
+    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    parser.add_argument(
+        "--model",
+        default="lenet_bn",
+        choices=models.names(),
+        metavar="NAME",
+        help=f"{', '.join(models.names())} (%(default)s)",
+    )
+    parser.add_argument("--optimizer", default="adamw", choices=commands.RULES, help="(%(default)s)")
+    parser.add_argument("--lr", type=_positive, metavar="X", help="(by the optimizer: 0.005 for adamw)")
+    parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="(%(default)s)")
+    parser.add_argument("--regularization", type=_not_negative, default=0.0, metavar="X", help="L2 (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=40.0, metavar="X", help="for its short runs (%(default)s)")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of weights, batches (%(default)s)")
+    parser.add_argument("--threads", type=_count, metavar="N", help="(all processors)")
+    parser.add_argument("--precision", choices=get_args(config.Precision), default="highest", help="(%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="(runs/doctor-DATA-MODEL)")
+    parser.set_defaults(run=commands.doctor)
 
 
 def _whole(text: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import config, data, models, optim, plot
+from . import config, data, diagnose, models, optim, plot
 from .about import show_config
 from .callbacks import Lambda
 from .checkpoint import Checkpoint, load_settings, save
@@ -74,7 +74,7 @@ KEPT += ("average", "label_smoothing", "seed", "precision")  # the options that 
 
 def train(args: Namespace) -> int:
     """Train, then write model, history and curves and print what came out."""
-    out: Path = args.out or Path("runs", f"{args.data.replace(':', '-').replace(os.sep, '-')}-{args.model}")
+    out: Path = args.out or Path("runs", _folder(args))
     path = out / "checkpoint.safetensors"
     if args.resume:
         _take_settings(args, path)
@@ -138,6 +138,11 @@ def train(args: Namespace) -> int:
         print(f"{name:10s} {n:8,d} {accuracy:10.2%}")
     print(f"\nin {out}: model.safetensors, checkpoint.safetensors, history.csv, history.json{picture}")
     return 0
+
+
+def _folder(args: Namespace) -> str:
+    """The folder that is named after data and model."""
+    return f"{args.data.replace(':', '-').replace(os.sep, '-')}-{args.model}"
 
 
 def _shorten_average(decay: float, solver: Solver) -> None:
@@ -249,6 +254,31 @@ def _saved_model(path: Path) -> tuple[Layer, dict[str, Any]]:
     state: dict[str, Array] = {name.removeprefix(best): a for name, a in arrays.items() if name.startswith(best)}
     net.load_state_dict(state or {name: a for name, a in arrays.items() if not name.startswith(PREFIX + "/")})
     return net, about
+
+
+def doctor(args: Namespace) -> int:
+    """Examine a new model of that name on the data; 1 if something is wrong."""
+    out: Path = args.out or Path("runs", f"doctor-{_folder(args)}")
+    _machine(args)
+    images = data.load(args.data, args.root, args.download)
+    manual_seed(args.seed)
+    net = models.build(args.model, images.x_train.shape[1:], len(images.classes))
+    rule, lr, _ = RULES[args.optimizer]
+    report = diagnose.doctor(
+        net,
+        images,
+        optimizer=partial(rule, lr=lr if args.lr is None else args.lr),
+        regularization=args.regularization,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        seconds=args.seconds,
+    )
+    print(f"{args.model} on {args.data}\n{report}")
+    out.mkdir(parents=True, exist_ok=True)
+    report.to_json(out / "doctor.json")
+    report.to_html(out / "doctor.html")
+    print(f"\nin {out}: doctor.html, doctor.json")
+    return 0 if report.ok else 1
 
 
 def info(args: Namespace) -> int:

@@ -152,6 +152,10 @@ def test_a_run_stopped_by_ctrl_c_can_be_resumed(tmp_path):
         (["train", "--resume"], "nothing to resume"),
         (["evaluate"], "CHECKPOINT"),
         (["evaluate", "not-there"], "not-there"),
+        (["doctor", "--lr", "0"], "above 0"),
+        (["doctor", "--model", "alexnet"], "alexnet"),
+        (["doctor", "--data", "folder:not-there"], "not-there"),
+        (["doctor", "--batch-size", "1"], "batch_size"),
         (["fly"], "fly"),
     ],
 )
@@ -184,7 +188,7 @@ def test_a_training_that_breaks_has_status_1(tmp_path, capsys):
     assert line.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["doctor"], ["info"]])
 def test_help_is_everywhere_and_has_examples(command, capsys):
     assert cli.main([*command, "--help"]) == 0
     assert "example" in capsys.readouterr().out
@@ -193,6 +197,15 @@ def test_help_is_everywhere_and_has_examples(command, capsys):
 def test_without_a_command_it_prints_the_help(capsys):
     assert cli.main([]) == 0
     assert "usage: fastnet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("lr", "status", "said"), [("0.02", 0, "nothing wrong"), ("20", 1, "rate is too high")])
+def test_doctor_prints_its_findings_and_writes_them(lr, status, said, tmp_path, capsys):
+    options = ["--model", "lenet", "--optimizer", "momentum", "--lr", lr, "--threads", "1", "--out", str(tmp_path)]
+    assert cli.main(["doctor", *options]) == status
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "doctor.html").read_text()
+    assert json.loads((tmp_path / "doctor.json").read_text())["ok"] is (status == 0)
 
 
 def test_info_prints_the_configuration(capsys):

@@ -15,7 +15,7 @@ from ..data import Normalize
 from ..layers.base import Layer
 from ..losses import SoftmaxCrossEntropy
 from ..memory import Array
-from ..optim import LBFGS, Adam, Rule
+from ..optim import Adam, Rule
 from ..parameters import ParameterBuffer
 from ..regularization import Regularization, regularizer
 from ..training.arguments import entry, split
@@ -36,8 +36,9 @@ def rule_of(op: str, optimizer: Any, net: Layer, lr: float | None) -> Any:
     if optimizer is None:
         return Adam(parameters, lr=LR if lr is None else lr)
     if isinstance(optimizer, Rule):
-        settings = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
-        rule: Any = type(optimizer)(parameters, **settings)
+        rule: Any = type(optimizer)(parameters, lr=optimizer.lr)  # all take params and lr
+        for name in optimizer.hyperparameters:
+            setattr(rule, name, getattr(optimizer, name))
     elif callable(optimizer):
         rule = _built(op, optimizer, parameters, lr)
     else:
@@ -141,6 +142,10 @@ class Subject:
             x = self.normalize(x)
         return np.asarray(x, self.dtype)
 
+    def net_copy(self) -> Layer:
+        """The net as it came, on its own."""
+        return detached(self.net)
+
     def batch(self, size: int) -> tuple[Array, Array]:
         """The first clean examples."""
         rows = self.clean[:size]
@@ -212,7 +217,7 @@ class Subject:
                 if value < until or time.perf_counter() - began > seconds:
                     break
                 old = buffer.data[: buffer.decayed].copy()
-                if isinstance(rule, LBFGS):
+                if getattr(rule, "needs_closure", False):
                     rule.step(gradients)
                 else:
                     rule.step()

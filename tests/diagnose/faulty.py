@@ -55,3 +55,31 @@ class Coarse(Layer):
 
     def backward(self, dy, *, accumulate=False, input_gradient=True):
         return dy * 1.3
+
+
+class TwiceScaled(Layer):
+    """Inverted dropout behind which somebody multiplies by 1 / (1 - p) once more."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p, self.rng = p, np.random.default_rng(5)
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p) / (1 - self.p)
+        mask = mask.astype(x.dtype)
+        return self._keep(x * mask, mask)
+
+    def backward(self, dy, *, accumulate=False, input_gradient=True):
+        return dy * self._kept()
+
+
+class ScaledAfterwards(TwiceScaled):
+    """Inverted dropout that multiplies by 1 - p in evaluation, too."""
+
+    def forward(self, x):
+        return super().forward(x) * (1 - self.p) if self.training else x * x.dtype.type(1 - self.p)
+
+    def backward(self, dy, *, accumulate=False, input_gradient=True):
+        return super().backward(dy) * (1 - self.p)
