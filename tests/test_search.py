@@ -383,6 +383,37 @@ def test_processes_give_what_one_gives():
     assert facts(find(4, processes=2)) == facts(find(4))
 
 
+def test_the_surrounding_parallel_config_decides_when_no_number_is_given():
+    joblib = pytest.importorskip("joblib")
+    before = config.get_num_threads()
+    config.set_num_threads(3)
+    try:
+        with joblib.parallel_config(backend="threading", n_jobs=3):  # the hardest: all runs share one generator
+            found = find(6, processes=None)
+        assert config.get_num_threads() == 3
+    finally:
+        config.set_num_threads(before)
+    assert facts(found) == facts(find(6))
+
+
+def test_the_example_runs_and_says_what_the_ensemble_gained(tmp_path):
+    here = Path(__file__).parent.parent
+    script = [
+        sys.executable,
+        here / "examples" / "search_digits.py",
+        "--runs",
+        "2",
+        "--epochs",
+        "1",
+        "--processes",
+        "1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([*script, "--out", tmp_path], env=environment, capture_output=True, text=True, check=True)
+    assert "ensemble against the best run:" in done.stdout
+    assert (tmp_path / "runs.csv").exists()
+
+
 def test_without_joblib_one_process_works_and_two_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
     find(1)

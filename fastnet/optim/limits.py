@@ -43,7 +43,7 @@ class MaxNorm:
     """||w[f]|| <= c for every output unit f: longer incoming weight vectors are scaled down to norm c. Apply after a step:
 
         rule.step()
-        limit.apply()
+        limit.apply()           # in a Solver: callbacks=[Lambda(on_step=lambda solver: limit.apply())]
 
     Works on the parameters with .decay True and two or more dimensions (weights, not biases and norms), along their first
     axis, which is the output unit of Conv2d (F, C/groups, KH, KW) and Linear (out, in). Typical c: 3 or 4.

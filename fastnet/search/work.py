@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from ..solver import Solver
 from ..training.arguments import entry, split
 
 __all__ = ["Recipe", "Task", "Trained", "Trial", "parts", "work"]
+
+_building = threading.RLock()  # the package's generator is one for all threads, and so is their number
+_counting = threading.Lock()
+_counted: list[int] = []  # what `threads` found, of each block that is open
 
 OF_SOLVER = ("batch_size", "regularization")  # settings that go to the Solver unless `build` says otherwise
 
@@ -44,7 +49,7 @@ class Recipe:
         self, settings: Mapping[str, Any], part: Any, seed: int, epochs: int, resume: str | None = None
     ) -> Solver:
         """The Solver of a run on one part of the data, its weights drawn from the seed."""
-        with seeded(seed):
+        with _building, seeded(seed):
             built = self.build(dict(settings))
         net, own = built if isinstance(built, tuple) else (built, {})
         if not isinstance(net, Layer) or not isinstance(own, Mapping):
@@ -123,12 +128,19 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    before = config.get_num_threads()
-    config.set_num_threads(count)
+    """So many threads inside the block, as before when the last of several overlapping blocks ends."""
+    with _counting:
+        _counted.append(config.get_num_threads())
+        config.set_num_threads(count)
     try:
         yield
     finally:
-        config.set_num_threads(before)
+        with _counting:
+            if len(_counted) == 1:
+                config.set_num_threads(_counted[0])
+                _counted.clear()
+            else:
+                _counted.pop()  # the first one is what was there before all of them
 
 
 def parts(whole: Any, folds: int | None) -> Iterator[Any]:
