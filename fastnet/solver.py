@@ -142,6 +142,8 @@ class Solver:
             self.stopped = ""
             if not self.net.training:
                 self.net.train()
+            freed = self.net._frees
+            self.net.free_after_backward()
             self._began = time.perf_counter() - self._seconds
             try:
                 self._call("on_train_begin")
@@ -155,6 +157,7 @@ class Solver:
                 self._write_checkpoint()
                 raise
             finally:
+                self.net.free_after_backward(freed)
                 self._shown.close()
                 self._call("on_train_end")
         return self.history

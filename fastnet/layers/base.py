@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional, memory
+from .. import memory
 from ..functional import checks
-from ..functional.deferred import Into, Value, deliver, whole
+from ..functional.deferred import Into, Value
 from ..memory import Array
 from ..parameters import Parameter
+from .calls import Plain, called, carry_array, carry_array_back, current, undone
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -25,75 +25,6 @@ if TYPE_CHECKING:
 Kept = TypeVar("Kept")  # an array or what is Deferred
 
 _modes = threading.Lock()  # guards the modes against two `evaluating` blocks that begin or end at once
-
-
-class _Pass(threading.local):
-    """The layers that this thread's outermost forward has been through in training mode; None outside of one."""
-
-    layers: list[Layer] | None = None
-
-
-_pass = _Pass()
-
-
-def _called(method: Callable[..., Any], what: str) -> Callable[..., Any]:
-    """A forward or backward whose refusals bear the layer's name: "Conv2d: …" where the operation said "conv2d: …"."""
-
-    @functools.wraps(method)
-    def call(self: Layer, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(self, *args, **kwargs)
-        except (TypeError, ValueError) as error:
-            op, colon, rest = str(error).partition(":")
-            if colon and op.removesuffix("_backward") in _OPERATIONS:
-                error.args = (f"{type(self).__name__}{what}:{rest}",)
-            raise
-
-    return call
-
-
-def _undone(forward: Callable[..., Array]) -> Callable[..., Array]:
-    """The forward of a layer of layers: if one of them refuses, those before it forget what they did."""
-
-    @functools.wraps(forward)
-    def call(self: Layer, *args: Any, **kwargs: Any) -> Array:
-        if not (self._children and self.training):
-            return forward(self, *args, **kwargs)
-        outermost, done = _pass.layers is None, _pass.layers or []
-        _pass.layers = done
-        try:
-            return forward(self, *args, **kwargs)
-        except BaseException:
-            if done:
-                self._saved = None
-            if outermost:
-                for layer in reversed(done):
-                    layer._undo()
-            raise
-        finally:
-            if outermost:
-                _pass.layers = None
-
-    return call
-
-
-_OPERATIONS = {*functional.__all__, "add"}
-
-
-class _Plain:
-    """A layer that takes and gives arrays only, through its forward and backward."""
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-
-    def carry(self, x: Value, *, statistics: bool = False) -> Value:
-        return Layer.carry(self.layer, x)
-
-    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
-        return Layer.carry_back(self.layer, dy, into, accumulate=accumulate)
-
-    def wants_statistics(self) -> bool:
-        return False
 
 
 class Layer:
@@ -116,6 +47,7 @@ class Layer:
     """
 
     training: bool = True
+    _frees = False  # what `free_after_backward` set
     _evaluations = 0  # blocks of `evaluating` that are open
     _restore: list[tuple[Layer, bool]]
 
@@ -129,12 +61,12 @@ class Layer:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
         if "forward" in own:
-            cls.forward = _undone(_called(cls.forward, ""))  # type: ignore[method-assign]
+            cls.forward = undone(called(cls.forward, ""))  # type: ignore[method-assign]
         if "backward" in own:
-            cls.backward = _called(cls.backward, " backward")  # type: ignore[method-assign]
+            cls.backward = called(cls.backward, " backward")  # type: ignore[method-assign]
         if "carry" in own:
-            cls.carry = _called(cls.carry, "")  # type: ignore[method-assign]
-            cls.carry_back = _called(cls.carry_back, " backward")  # type: ignore[method-assign]
+            cls.carry = called(cls.carry, "")  # type: ignore[method-assign]
+            cls.carry_back = called(cls.carry_back, " backward")  # type: ignore[method-assign]
         elif "forward" in own or "backward" in own:  # what it inherits does not know of them
             cls.carry, cls.carry_back = Layer.carry, Layer.carry_back  # type: ignore[method-assign]
 
@@ -151,24 +83,20 @@ class Layer:
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
         """forward of an array or of what is Deferred, to an array or what is Deferred; `statistics`: the next layer is a batch
         norm that could use those of y."""
-        return self.forward(whole(x))
+        return carry_array(self, x)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         """backward of the latest `carry`: dy is the gradient of y's t, and so is what is returned of x's, as `into` wants it;
         None: nobody needs it."""
-        given = whole(dy)
-        dx = self.backward(given, accumulate=accumulate, input_gradient=into is not None)
-        if into is None or dx is None:
-            return None
-        return deliver(dx, into, fresh=not np.may_share_memory(dx, given))
+        return carry_array_back(self, dy, into, accumulate)
 
     def wants_statistics(self) -> bool:
         """Is this a batch norm that will take its input's statistics?"""
         return False
 
-    def _carrier(self) -> Layer | _Plain:
+    def _carrier(self) -> Layer | Plain:
         """What `carry` and `carry_back` are asked of: not of those a user has put a forward or backward of his own onto."""
-        return _Plain(self) if {"forward", "backward"} & self.__dict__.keys() else self
+        return Plain(self) if {"forward", "backward"} & self.__dict__.keys() else self
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of one example, for `summary`: 0 where they do not count."""
@@ -203,14 +131,19 @@ class Layer:
         """Remember for backward in training mode; return y."""
         if self.training:
             self._saved = saved
-            if _pass.layers is not None:
-                _pass.layers.append(self)
+            if current.layers is not None:
+                current.layers.append(self)
         return y
 
     def _undo(self) -> None:
         """Be as before the latest forward, because a layer behind this one refused what it gave; what that forward kept for
         backward is lost. Layers whose forward changes more than that (running statistics) put it back here."""
         self._saved = None
+
+    def _forget(self) -> None:
+        """Let go of what this layer and those inside keep for backward."""
+        for layer in self.modules():
+            layer._saved = None
 
     def _kept(self) -> Any:
         """What the latest forward in training mode kept."""
@@ -236,6 +169,13 @@ class Layer:
         """Training mode for this layer and all inside it; returns the layer."""
         for layer in self.modules():
             layer.training = bool(mode)
+        return self
+
+    def free_after_backward(self, free: bool = True) -> Layer:
+        """Let backward free what forward kept as it goes, as PyTorch's does: less memory, and one backward per forward.
+        Returns the layer. The Solver trains so; by default backward may be called again."""
+        for layer in self.modules():
+            layer._frees = bool(free)
         return self
 
     def eval(self) -> Layer:

@@ -9,7 +9,8 @@ from ..functional import checks, concat, concat_backward
 from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, memory_of, place, whole
 from ..functional.elementwise import add
 from ..memory import Array
-from .base import Layer, _Plain
+from .base import Layer
+from .calls import Plain
 from .volatile import Volatile
 
 
@@ -87,18 +88,19 @@ class Sequential(Layer):
         self._forget()
         return self._keep(y, _Again(x, statistics, before, place(y), y.shape, y.dtype))
 
-    def _forget(self) -> None:
-        """Let go of what the layers keep for backward."""
-        for layer in self.modules():
-            layer._saved = None
-
     def _run(self, x: Value, statistics: bool) -> Value:
-        layers = [layer._carrier() if self.fuse else _Plain(layer) for layer in self._children.values()]
+        layers = [layer._carrier() if self.fuse else Plain(layer) for layer in self._children.values()]
         entered = []
         for i, layer in enumerate(layers):
             entered.append(place(x))
             following = layers[i + 1].wants_statistics() if i + 1 < len(layers) else statistics
             x = layer.carry(x, statistics=following)
+            if (
+                i == 0 and self.training
+            ):  # x is accepted: the arrays of the last step need not be there beside this one's
+                self._saved = None
+                for later in layers[1:]:
+                    later._forget()
         return self._keep(x, _Run(layers, entered, place(x), x.shape, x.dtype))
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
@@ -124,6 +126,11 @@ class Sequential(Layer):
             assert gradient is not None
             target = Into(kept.entered[i]) if i > first else into
             gradient = kept.layers[i].carry_back(gradient, target, accumulate=accumulate)
+            if self._frees:
+                kept.entered[i] = None
+                kept.layers[i]._forget()
+        if self._frees:
+            self._forget()
         if into is None:
             return None
         return gradient if kept.layers else deliver(dy, into, gated=True)
@@ -181,6 +188,8 @@ class Residual(Layer):
         if into is not None:
             assert short is not None
             into = Into(into.value, (*into.add, memory_of(short)))
+        if self._frees:
+            self._saved = None
         return self.body._carrier().carry_back(given, into, accumulate=accumulate)
 
 

@@ -202,6 +202,20 @@ def test_a_checkpoint_keeps_nothing_of_the_inside_and_gives_the_same_bits(name):
     assert all(layer._saved is None for part in frugal for layer in part)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_backward_frees_what_forward_kept_if_it_is_told_to(name):
+    net = made(name, np.float32)
+    x, dy = given(np.float32, np.random.default_rng(17), net)
+    one, other = taught(net, x, dy, True), taught(net.free_after_backward(), x, dy, True)
+    for key, value in one.items():
+        assert np.array_equal(value, other[key]), key
+    net.forward(x)
+    net.backward(dy)
+    assert all(layer._saved is None for layer in net.modules())
+    with pytest.raises(RuntimeError, match="without a forward"):
+        net.backward(dy)
+
+
 def test_a_forward_that_was_put_onto_a_layer_is_called():
     net = made("conv, norm, relu", np.float64)
     x, _ = given(np.float64, np.random.default_rng(11), net)
