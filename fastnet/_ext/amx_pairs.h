@@ -66,16 +66,29 @@ static inline void amx_fill_row(int planes, const amx_load *load, ptrdiff_t chan
     AMX_LOADED(amx_pair_row, planes, load, channels, one, two, numbers, out, plane)
 }
 
-/* Slots of `count` neighbours that hold `pieces` pieces each: piece[2i] bytes from the slot's first pair, piece[2i + 1] pairs. */
+/* Slots of `count` neighbours that hold PIECES pieces each: piece[2i] bytes from the slot's first pair, piece[2i + 1] pairs. */
+AMX_INLINE void amx_gather(const int PIECES, const char *from, ptrdiff_t count, ptrdiff_t step, const ptrdiff_t *piece, char *out,
+                           ptrdiff_t slot) {
+    __mmask16 lanes[AMX_ROWS];
+    const char *at[AMX_ROWS]; /* of the slot's first lane, so that a piece loads where it belongs */
+    for (ptrdiff_t i = 0, filled = 0; i < PIECES; filled += piece[2 * i + 1], i++) {
+        lanes[i] = amx_lanes(0, filled, filled + piece[2 * i + 1]);
+        at[i] = from + piece[2 * i] - filled * (ptrdiff_t)sizeof(float);
+    }
+    for (ptrdiff_t p = 0; p < count * step; p += step, out += slot) {
+        __m512i pairs = _mm512_maskz_loadu_epi32(lanes[0], at[0] + p);
+        for (int i = 1; i < PIECES; i++) pairs = _mm512_mask_loadu_epi32(pairs, lanes[i], at[i] + p);
+        _mm512_store_si512(out, pairs);
+    }
+}
+
 static inline void amx_gather_pairs(const char *from, ptrdiff_t count, ptrdiff_t step, const ptrdiff_t *piece, ptrdiff_t pieces,
                                     char *out, ptrdiff_t slot) {
-    __mmask16 lanes[AMX_ROWS];
-    ptrdiff_t filled = 0;
-    for (ptrdiff_t i = 0; i < pieces; filled += piece[2 * i + 1], i++) lanes[i] = amx_lanes(0, filled, filled + piece[2 * i + 1]);
-    for (ptrdiff_t p = 0; p < count; p++, from += step, out += slot) {
-        __m512i pairs = _mm512_maskz_loadu_epi32(lanes[0], from + piece[0]);
-        for (ptrdiff_t i = 1; i < pieces; i++) pairs = _mm512_mask_expandloadu_epi32(pairs, lanes[i], from + piece[2 * i]);
-        _mm512_store_si512(out, pairs);
+    switch (pieces) {
+    case 1: amx_gather(1, from, count, step, piece, out, slot); break;
+    case 2: amx_gather(2, from, count, step, piece, out, slot); break;
+    case 3: amx_gather(3, from, count, step, piece, out, slot); break;
+    default: amx_gather(pieces, from, count, step, piece, out, slot);
     }
 }
 

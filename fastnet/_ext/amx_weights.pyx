@@ -214,25 +214,27 @@ cdef void multiply(const Work *w, const Room *r, const Range *b, Py_ssize_t rows
 
 cdef void turn(const Work *w, const Range *b, Py_ssize_t filter, Py_ssize_t filters, char *out) noexcept nogil:
     """dy of a block: [16 filters][step][plane] of tiles. The last step of a run begins with zeros, where it repeats the one before."""
-    cdef Py_ssize_t image = w.height * w.columns * w.dy_depth, run = w.columns * b.pairs, r, s, i, p, c, start
+    cdef Py_ssize_t line = w.columns * w.dy_depth, pair = w.image_step * w.height * line, run = w.columns * b.pairs, r, s, i, p, start
+    cdef Py_ssize_t second = (w.second_image * w.height + w.second_row) * line, both
     cdef const float *at[2 * 16]
-    cdef const float *row
+    cdef const float *x
     for r in range(b.rows):
-        p = c = 0
+        x, p = w.dy + b.pair * pair + (b.row + r) * line + filter, 0
+        both = ceil_div(w.images - w.second_image, w.image_step) - b.pair if b.row + r + w.second_row < w.height else 0
         for s in range(b.parts):
             start = least(s * b.length, run - b.length)
             for i in range(AMX_ROWS):
                 at[i] = at[AMX_ROWS + i] = NULL
                 if start + i < s * b.length or i >= b.length:
                     continue
-                row = w.dy + (b.pair + p) * w.image_step * image + ((b.row + r) * w.columns + c) * w.dy_depth + filter
-                at[i] = row
-                if (b.pair + p) * w.image_step + w.second_image < w.images and b.row + r + w.second_row < w.height:
-                    at[AMX_ROWS + i] = row + w.second_image * image + w.second_row * w.columns * w.dy_depth
+                at[i] = x
+                if p < both:
+                    at[AMX_ROWS + i] = x + second
                 p += 1
+                x += pair
                 if p == b.pairs:
+                    x += w.dy_depth - p * pair
                     p = 0
-                    c += 1
             amx_fill_turned(w.planes, &w.dy_load, filter, at, filters, out + (r * b.parts + s) * w.planes * AMX_TILE,
                             b.steps * w.planes * AMX_TILE)
 
