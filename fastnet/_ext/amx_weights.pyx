@@ -224,8 +224,11 @@ cdef void turn(const Work *w, const Range *b, Py_ssize_t filter, Py_ssize_t filt
         for s in range(b.parts):
             start = least(s * b.length, run - b.length)
             for i in range(AMX_ROWS):
+                if i >= b.length:           # not multiplied
+                    at[i], at[AMX_ROWS + i] = at[0], at[AMX_ROWS]
+                    continue
                 at[i] = at[AMX_ROWS + i] = NULL
-                if start + i < s * b.length or i >= b.length:
+                if start + i < s * b.length:
                     continue
                 at[i] = x
                 if p < both:
