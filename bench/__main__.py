@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench._harness import chart, figures, machine, report, roofline, summary
+from bench._harness import chart, figures, machine, onnx_twin, report, roofline, summary
 from bench._harness.case import names, questions
 from bench._harness.measure import Plan, Row, ask
 from bench._harness.text import aligned
@@ -87,6 +87,7 @@ def main(words: list[str] | None = None) -> int:
         size="quick" if asked.quick else "full",
         levels=asked.levels,
         torch=not asked.no_torch and find_spec("torch") is not None,
+        onnx=onnx_twin.installed(),
         threads=asked.threads,
         rounds=3 if asked.quick else 7,
         seconds=asked.seconds or (0.1 if asked.quick else 0.5),

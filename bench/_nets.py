@@ -29,7 +29,13 @@ class Trained(NamedTuple):
     shape: tuple[int, int, int]
     batch: int
     classes: int
-    flops: float  # forward and backward, without the gradient of the images
+    multiply_adds: int  # of one image's forward pass
+    first: int  # those of the first layer, where the images' gradient is left out
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the products of a step: forward, weight gradients, input gradients."""
+        return 2 * self.batch * (3 * self.multiply_adds - self.first)
 
     def name(self, batch: int) -> str:
         return f"{self.model} {'×'.join(map(str, self.shape))}, batch {batch}"
@@ -38,13 +44,13 @@ class Trained(NamedTuple):
 TRAINED = {
     net.model: net
     for net in (
-        Trained("three_layer_convnet", (3, 32, 32), 100, 10, 2.419e9),
-        Trained("lenet", (1, 28, 28), 128, 10, 2.242e9),
-        Trained("resnet20", (3, 32, 32), 128, 10, 31.23e9),
-        Trained("mobilenet_v1", (3, 32, 32), 128, 10, 35.37e9),
-        Trained("vgg_bn", (3, 32, 32), 128, 10, 116.9e9),
-        Trained("resnet18", (3, 32, 32), 64, 10, 213.1e9),
-        Trained("resnet50", (3, 224, 224), 8, 1000, 194.4e9),
+        Trained("three_layer_convnet", (3, 32, 32), 100, 10, 5_637_096, 4_816_896),
+        Trained("lenet", (1, 28, 28), 128, 10, 3_024_384, 313_600),
+        Trained("resnet20", (3, 32, 32), 128, 10, 40_813_184, 442_368),
+        Trained("mobilenet_v1", (3, 32, 32), 128, 10, 46_354_432, 884_736),
+        Trained("vgg_bn", (3, 32, 32), 128, 10, 152_805_376, 1_769_472),
+        Trained("resnet18", (3, 32, 32), 64, 10, 555_422_720, 1_769_472),
+        Trained("resnet50", (3, 224, 224), 8, 1000, 4_089_184_256, 118_013_952),
     )
 }
 

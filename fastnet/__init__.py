@@ -15,6 +15,7 @@ from . import (
     plot,
     reference,
     regularization,
+    trajectories,
 )
 from .about import __version__, show_config
 from .callbacks import Callback
@@ -75,6 +76,7 @@ __all__ = [
     "set_float32_matmul_precision",
     "set_num_threads",
     "show_config",
+    "trajectories",
     "uniform",
 ]
 __all__ += _layers

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "data": f"{ARRAYS} functional",
     "plot": f"{ARRAYS} layers losses",
     "training": f"{ENGINE} plot",
+    "trajectories": f"{ENGINE} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
     "diagnose": f"{TRAINING} reference",  # compare_paths holds the two side by side

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Size = Literal["toy", "quick", "full"]
 Call = Callable[[], Any]  # what is timed; returns an array, or a tuple of arrays, numbers and None: the answer
 
-LOOPS, NUMPY, TORCH = "loops", "NumPy", "torch"
+LOOPS, NUMPY, TORCH, ONNX = "loops", "NumPy", "torch", "ONNX Runtime"
 FLOAT32_MODES = ("NCHW", "channels-last")
 BFLOAT16_MODES = ("bf16 NCHW", "bf16 channels-last")
 PRECISIONS = ("highest", "high", "medium")  # of fastnet's products; a column without one is at "highest"
@@ -35,9 +35,9 @@ class Case:
     group and name identify it; means are made over each group, the picture has one bar per group and family where the rows
     are many. flops and nbytes (memory that must be read and written) are those of one call. Plain loops are timed if
     `loops`, on a `loops`-th of the batch (see Side.batch), and their time multiplied; NumPy if `numpy`, the levels below
-    the one that counts if `lower`, that one at each of `precisions`. Answers may differ by `tolerance` times their root mean
-    square. With `exact` their error is found too: `ours` and `torch` build the case in float64 for an `exact`-th of the
-    batch, and what it gives is the beginning of the right answer.
+    the one that counts if `lower`, that one at each of `precisions`. `onnx(threads)` prepares the call of ONNX Runtime.
+    Answers may differ by `tolerance` times their root mean square. With `exact` their error is found too: `ours` and
+    `torch` build the case in float64 for an `exact`-th of the batch, and what it gives is the beginning of the right answer.
     """
 
     group: str
@@ -45,6 +45,7 @@ class Case:
     ours: Callable[[Side], Call]
     torch: Callable[[TorchSide], Call] | None = None
     modes: tuple[str, ...] = FLOAT32_MODES
+    onnx: Callable[[int], Call] | None = None
     flops: float = 0
     nbytes: float = 0
     dtype: str = "float32"
@@ -60,7 +61,9 @@ class Case:
     def key(self) -> str:
         return f"{self.group}: {self.name}"
 
-    def columns(self, levels: list[str], torch: bool, naive: bool = True, float32: bool = False) -> list[str]:
+    def columns(
+        self, levels: list[str], torch: bool, naive: bool = True, float32: bool = False, onnx: bool = False
+    ) -> list[str]:
         """The sides of this case, slowest kind first; the level that counts is the last of `levels`.
 
         Without `naive` loops, NumPy and the lower levels are left out; with `float32` the modes that compute in bfloat16.
@@ -72,7 +75,7 @@ class Case:
             found += [f"{best} {precision}" for precision in self.precisions if precision != "highest"]
         if torch and self.torch:
             found += [f"{TORCH} {mode}" for mode in self.modes if not (float32 and "bf16" in mode)]
-        return found
+        return found + [ONNX] * bool(onnx and self.onnx)
 
 
 class Side:

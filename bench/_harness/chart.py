@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .case import LOOPS, NUMPY
+from .case import LOOPS, NUMPY, ONNX
 from .measure import Row
 from .report import BEST_TORCH, columns
 from .statistics import geometric_mean
@@ -13,7 +13,7 @@ from .text import digits
 
 BFLOAT16 = "torch, best bf16 mode"
 COLOURS = {LOOPS: "#9a9a9a", NUMPY: "#c8b273", "generic": "#b9d4ea", "avx2": "#6fa8d6", "avx512": "#1f6fb4"}
-COLOURS |= {"amx": "#0b3c68", BEST_TORCH: "#d1603d", BFLOAT16: "#e8b49d"}
+COLOURS |= {"amx": "#0b3c68", BEST_TORCH: "#d1603d", BFLOAT16: "#e8b49d", ONNX: "#7a5195"}
 PRECISIONS = {"high": "#2a9d8f", "medium": "#8bc99a"}
 GREY = "#777777"
 Panel = dict[str, dict[str, float]]  # label -> side -> times as fast as the side that is 1

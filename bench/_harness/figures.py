@@ -19,6 +19,7 @@ UNITS: dict[str, Callable[[float], str]] = {
     "%": lambda x: f"{x:.0%}",
     "×": lambda x: f"{digits(x)}×",
     "MB": lambda x: f"{x / 1e6:.2f} MB",
+    "blocks": lambda x: f"{digits(x)} blocks",
 }
 
 
@@ -30,7 +31,8 @@ class Found(NamedTuple):
 @dataclass(frozen=True)
 class Figure:
     """One figure: `find(threads, turn)` measures it once, in the process of `level` (empty: the one that counts), and is
-    asked `turns` times. It should be at least `wanted`, or at most, or is only told (None). It takes `threads` to measure."""
+    asked `turns` times. It should be at least `wanted`, or at most, or is only told (None). It takes `threads` to
+    measure, and PyTorch, if `torch`."""
 
     group: str
     name: str
@@ -41,6 +43,7 @@ class Figure:
     level: str = ""
     turns: int = 7
     threads: int = 1
+    torch: bool = False
 
     @property
     def key(self) -> str:
@@ -68,7 +71,11 @@ class Answer:
 
 def ask(question: str, plan: Plan, pool: Pool, tell: Callable[[str], None]) -> list[Answer]:
     """The answers to the figures that this machine and this run can give."""
-    wanted = [f for f in plan.figures(question) if (f.level or plan.level) in plan.levels and f.threads <= plan.threads]
+    wanted = [
+        f
+        for f in plan.figures(question)
+        if (f.level or plan.level) in plan.levels and f.threads <= plan.threads and (plan.torch or not f.torch)
+    ]
     answers = []
     for i, figure in enumerate(wanted, 1):
         tell(f"{question} {i}/{len(wanted)}  {figure.key}")

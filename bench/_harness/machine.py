@@ -29,6 +29,7 @@ def describe(threads: int, levels: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "fastnet": version("fastnet"),
+        "onnxruntime": version("onnxruntime"),
         "compiler": compiler,
         "flags": flags,
     }

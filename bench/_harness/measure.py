@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .case import LOOPS, TORCH, Case, Size, cases, figures
+from . import onnx_twin
+from .case import LOOPS, ONNX, TORCH, Case, Size, cases, figures
 from .figures import Figure
 from .statistics import Spread, disagreement, ratios, spread
 from .workers import Pool
@@ -34,6 +35,7 @@ class Plan:
     match: str = ""  # only cases whose key has this regular expression
     naive: bool = True  # time loops, NumPy and lower levels too
     float32: bool = False  # leave out the modes that compute in bfloat16: they are not held to the level
+    onnx: bool = False  # ONNX Runtime is there
     compiled: bool = True  # PyTorch's compiled modes too: they take long to compile
 
     @property
@@ -56,7 +58,7 @@ class Plan:
         return replace(self, seconds=self.seconds / 4, slot=self.slot / 2) if count > 200 else self
 
     def columns(self, case: Case) -> list[str]:
-        found = case.columns(self.levels, self.torch, self.naive, self.float32)
+        found = case.columns(self.levels, self.torch, self.naive, self.float32, self.onnx)
         return [column for column in found if self.compiled or "compiled" not in column]
 
 
@@ -87,6 +89,8 @@ class Row:
 def measure(question: str, case: Case, plan: Plan, pool: Pool, peaks: dict[str, dict[str, float]]) -> Row:
     """One row. Wrong answers are not timed."""
     row = Row(case)
+    if case.onnx and not plan.onnx:
+        row.absent[ONNX] = onnx_twin.MISSING
     part = case.loops if plan.size == "quick" else 1
     answers: dict[str, Any] = {}
 
@@ -154,7 +158,7 @@ def _rounds(first: dict[str, float], plan: Plan, pool: Pool) -> dict[str, list[f
 
 def _counts(column: str, plan: Plan) -> bool:
     """Whether a column must have its full number of pairs: the level that counts and what it is held against."""
-    return column.split(" ")[0] in (plan.level, TORCH)
+    return column == ONNX or column.split(" ")[0] in (plan.level, TORCH)
 
 
 def _how_often(column: str, seconds: float, plan: Plan) -> int:
@@ -175,6 +179,7 @@ def summarise(row: Row, times: dict[str, list[float]], level: str, peaks: dict[s
         "highest": (level, row.best_torch),
         "medium": (f"{level} medium", bfloat16),
         "high": (f"{level} high", level),
+        ONNX: (level, ONNX if ONNX in row.times else None),
     }
     for precision, (ours, other) in held.items():
         if ours in row.times and other is not None:

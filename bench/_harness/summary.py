@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .case import ONNX
 from .measure import Row
 from .statistics import geometric_mean
 from .text import digits
 
-DUELS = {"highest": "highest × torch float32", "high": "high × highest", "medium": "medium × torch bf16"}
+DUELS = {
+    "highest": "highest × torch float32",
+    "high": "high × highest",
+    "medium": "medium × torch bf16",
+    ONNX: f"highest × {ONNX}",
+}
 
 
 def scopes(rows: list[Row]) -> dict[str, list[Row]]:

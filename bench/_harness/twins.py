@@ -96,7 +96,9 @@ def _residual(body: Any, shortcut: Any) -> Any:
     return Residual()
 
 
-def numpy_forward(layer: Any, x: np.ndarray, ops: ModuleType, first: bool = True) -> tuple[np.ndarray, Backward]:
+def numpy_forward(
+    layer: Any, x: np.ndarray, ops: ModuleType, first: bool = True, training: bool = True
+) -> tuple[np.ndarray, Backward]:
     """y and the function dy -> dx that also writes the gradients, with the functions of `ops` (a reference).
 
     The net's first convolution (`first`) computes no gradient of its input.
@@ -105,20 +107,22 @@ def numpy_forward(layer: Any, x: np.ndarray, ops: ModuleType, first: bool = True
     if kind == "Sequential":
         backs = []
         for i, child in enumerate(layer):
-            x, back = numpy_forward(child, x, ops, first and i == 0)
+            x, back = numpy_forward(child, x, ops, first and i == 0, training)
             backs.append(back)
         return x, lambda dy: _through(backs, dy)
     if kind == "Residual":
-        y, back = numpy_forward(layer.body, x, ops, first)
+        y, back = numpy_forward(layer.body, x, ops, first, training)
         if layer.shortcut is None:
             return y + x, lambda dy: back(dy) + dy
-        short, short_back = numpy_forward(layer.shortcut, x, ops, first)
+        short, short_back = numpy_forward(layer.shortcut, x, ops, first, training)
         return y + short, lambda dy: back(dy) + short_back(dy)
     name, arguments = described(layer)
     parameters = [p for p in (getattr(layer, "weight", None), getattr(layer, "bias", None)) if p is not None]
     statistics = [layer.running_mean, layer.running_var] if kind == "BatchNorm2d" else []
     skipped = ONLY_TORCH | (CONVOLUTION if kind == "Conv2d" else set())
     options = {key: value for key, value in arguments.items() if key not in skipped}
+    if kind == "BatchNorm2d":
+        options["training"] = training
     y, saved = getattr(ops, name)(x, *(p.data for p in parameters), *statistics, **options)
     options = {"input_gradient": False} if first and kind == "Conv2d" else {}
 

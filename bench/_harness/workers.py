@@ -1,4 +1,4 @@
-"""The processes that compute: one for the naive sides, one per instruction-set level, one or two for PyTorch.
+"""The processes that compute: for the naive sides, each instruction-set level, PyTorch and its compiled modes, ONNX Runtime.
 
 A level is chosen at import, and two thread pools in one process slow each other (a pool's threads spin for milliseconds after
 their work), so each side has a process, and the sides run strictly in turn. Parent and child speak JSON, a line each way:
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import machine
-from .case import LOOPS, NUMPY, TORCH, Call, Case, Side, TorchSide, cases, figures, forget
+from .case import LOOPS, NUMPY, ONNX, TORCH, Call, Case, Side, TorchSide, cases, figures, forget
 from .statistics import disagreement, fingerprint, largest_error
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -72,6 +72,9 @@ class Worker:
         return reply | ({"off": largest_error(answer, self._exact(known[case], column))} if exact else {})
 
     def _build(self, case: Case, column: str, part: int = 1, dtype: str = "") -> Prepared:
+        if column == ONNX:
+            assert case.onnx is not None
+            return Prepared(case.onnx(self.threads), part, None)
         if not column.startswith(TORCH):
             side = Side(column, part, dtype)
             self._configure(side.precision)
@@ -190,9 +193,9 @@ class Pool:
         self.starting = threading.Lock()
 
     def of(self, column: str) -> Child | Worker:
-        naive, torch = column in (LOOPS, NUMPY), column.startswith(TORCH)
         # A compiled mode may have to be stopped, alone; the precisions of a level share its process.
-        name = "naive" if naive else column.split(" ")[0] if not torch or "compiled" not in column else column
+        alone = column == ONNX or "compiled" in column
+        name = column if alone else "naive" if column in (LOOPS, NUMPY) else column.split(" ")[0]
         with self.starting:
             if name not in self.workers:
                 self.workers[name] = self.start(name)
@@ -201,7 +204,7 @@ class Pool:
     def start(self, name: str) -> Child | Worker:
         if name.startswith(TORCH):
             return Child(self.threads, self.limits)
-        return Child(self.threads, {} if name == "naive" else {"FASTNET_ISA": name})
+        return Child(self.threads, {} if name in ("naive", ONNX) else {"FASTNET_ISA": name})
 
     def __enter__(self) -> Pool:
         return self

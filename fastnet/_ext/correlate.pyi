@@ -1,5 +1,8 @@
 from ..memory import Array
 
+Load = tuple[Array | None, Array, float] | None
+Finish = tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float] | None
+
 def vector_width(itemsize: int) -> int: ...
 def pack_weights(w: Array, tap_row: Array, tap_column: Array, out: Array, threads: int) -> None: ...
 def correlate(
@@ -19,5 +22,8 @@ def correlate(
     out_start: Array,
     out_step: Array,
     out_count: Array,
+    load: Load,
+    finish: Finish,
+    sums: Array | None,
     threads: int,
 ) -> None: ...

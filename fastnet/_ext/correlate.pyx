@@ -16,7 +16,11 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.ride cimport (
+    COEFFICIENTS, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, widen,
+)
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_numbers, strip_of
 from fastnet._ext.tile cimport (
     TILE_MOST_RUN, TILE_PIXELS, TILE_VECS, lanes, most_run, panel_count, panel_start, tile_pixels, tile_run,
@@ -29,6 +33,7 @@ cdef enum:
     STRIP = 512 << 10       # bytes of a task's strip: with its output it fits a 2 MB second-level cache
     PANEL = 32 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
     LEAST = 64              # pixels of a block, at least: its chunk of weights is read once for all of them
+    FINISHED = 256 << 10    # bytes of outputs, at least, that are finished together, while they are in the second-level cache
     SHORT = 7               # pixels of an output row from which on a tile is a run of it
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
 
@@ -78,6 +83,14 @@ ctypedef struct Target:
     Py_ssize_t by[2]
 
 
+# What rides on a product: `part` is the sums of a block.
+ctypedef struct Riders:
+    Load load
+    Finish finish
+    double *parts
+    Py_ssize_t part
+
+
 # The pixels of a block: where each has its window in the strip and its place in the output.
 ctypedef struct Rows:
     const Py_ssize_t *at
@@ -89,11 +102,12 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
               const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, const Py_ssize_t[:, ::1] segment,
               Py_ssize_t length, const real[::1] packed, const real[::1] bias, real[:, :, :, ::1] out, Py_ssize_t filter,
               Py_ssize_t filters, const Py_ssize_t[::1] out_start, const Py_ssize_t[::1] out_step,
-              const Py_ssize_t[::1] out_count, int threads):
+              const Py_ssize_t[::1] out_count, tuple load, tuple finish, double[:, ::1] sums, int threads):
     """out[n, oi(i), oj(j), filter+f] = bias[f] + sum over s, k of x[n, i*SH - lead + sh, j*SW - lead + sw, channel+k] * w[s,k,f].
 
     Vectors of two are (height, width): step (SH, SW), lead (pixels of the strip before the source), span (pixels under the
     window); oi(i) = out_start + i * out_step for i in range(out_count). segment[s] = (sh, sw); `length` numbers each.
+    load: what is to become of x (ride.pxd), done where strips are filled; finish: what is done to a block of outputs when it is made.
     """
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return
@@ -102,6 +116,11 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     t.filter, t.filters, t.width, t.vectors = filter, filters, lanes(&packed[0]), ceil_div(filters, lanes(&packed[0]))
     t.height, t.across, t.depth = out.shape[1], out.shape[2], out.shape[3]
     t.start, t.by = [out_start[0], out_start[1]], [out_step[0], out_step[1]]
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef real *target = &out[0, 0, 0, 0]
+    cdef Riders r
+    r.load, r.finish = load_of(source, load), finish_of(target, finish)
+    s.mapped = r.load.wanted
     cdef Py_ssize_t segments = segment.shape[0], panels = panel_count(t.vectors), chunks, task, i
     # Every block reads the weights of its chunk, every chunk the strips: few chunks where strips are large, many where
     # weights are. blocks * chunks = TASKS and the least traffic, chunks * strips + blocks * weights, give
@@ -121,29 +140,38 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     cdef Py_ssize_t room = ((s.scratch + TILE_MOST_RUN * TILE_VECS * t.width) * sizeof(real)
                             + 2 * s.block_images * s.block_rows * s.columns * sizeof(Py_ssize_t) + 63) // 64 * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
-    cdef const real *source = &x[0, 0, 0, 0]
-    cdef real *target = &out[0, 0, 0, 0]
+    r.part = SUMS * filters if r.finish.kind else 0
+    cdef Py_ssize_t wide = row_width(channels) if s.mapped else 0
+    cdef unsigned char[::1] riding = Block(s.blocks * r.part * sizeof(double) + COEFFICIENTS * wide * sizeof(real) + 1)
+    r.parts = <double *>&riding[0]
+    memset(r.parts, 0, s.blocks * r.part * sizeof(double))
+    if s.mapped:
+        r.load.coefficients = widen(<const real *>r.load.coefficients + channel, r.load.columns, channels,
+                                    <real *>(r.parts + s.blocks * r.part), wide)
+        r.load.columns = wide
     cdef unsigned mode
     for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=weights * s.images * s.rows * s.columns > WORTH_PRODUCT):
         mode = flush(source)
-        correlate_block(source, &s, task // chunks, offset, segments, length, &packed[0], start, target, &t,
+        correlate_block(source, &s, &r, task // chunks, offset, segments, length, &packed[0], start, target, &t,
                         task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                         &scratch[0] + room * threadid())
         restore(mode)
+    if r.finish.kind:
+        add_parts(r.finish.kind, r.parts, s.blocks, filters, filters, 1, &sums[0, filter], sums.shape[1])
 
 
-cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const Py_ssize_t *offset, Py_ssize_t segments,
+cdef void correlate_block(const real *x, const Strip *s, const Riders *r, Py_ssize_t block, const Py_ssize_t *offset, Py_ssize_t segments,
                           Py_ssize_t length, const real *packed, const real *start, real *out, const Target *t,
                           Py_ssize_t panel_from, Py_ssize_t panel_to, unsigned char *scratch) noexcept nogil:
     """One block of output pixels times one chunk of panels."""
     cdef Py_ssize_t image = block // s.blocks_across * s.block_images, row = block % s.blocks_across * s.block_rows
     cdef Py_ssize_t images = least(s.block_images, s.images - image), rows = least(s.block_rows, s.rows - row)
-    cdef Py_ssize_t pixels = images * rows * s.columns, n, i, j, p = 0, panel, k, taken, first, vecs, size, valid, most_rows
+    cdef Py_ssize_t pixels = images * rows * s.columns, n, i, j, p = 0, panel, k, taken, first, vecs, size, valid, most_rows, done = panel_from
     cdef Py_ssize_t *at = <Py_ssize_t *>scratch
     cdef Py_ssize_t *to = at + pixels
     cdef real *edge = <real *>(to + pixels)
-    cdef const real *source = open_strip(x, s, images, image, row, edge + TILE_MOST_RUN * TILE_VECS * t.width)
+    cdef const real *source = open_strip(x, s, &r.load, images, image, row, edge + TILE_MOST_RUN * TILE_VECS * t.width)
     for n in range(images):
         for i in range(rows):
             for j in range(s.columns):
@@ -173,6 +201,22 @@ cdef void correlate_block(const real *x, const Strip *s, Py_ssize_t block, const
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,
                           out + first, size, valid, edge)
                 k += taken
+        k = panel_start(t.vectors, done) * t.width
+        if r.finish.kind and (panel == panel_to - 1 or pixels * (first + valid - k) * <Py_ssize_t>sizeof(real) >= FINISHED):
+            finish_block(&pixels_of, &r.finish, out, t.filter + k, first + valid - k, r.parts + block * r.part + k, t.filters, k)
+            done = panel + 1
+
+
+cdef void finish_block(const Rows *rows, const Finish *f, real *out, Py_ssize_t filter, Py_ssize_t filters, double *sums,
+                       Py_ssize_t row, Py_ssize_t offset) noexcept nogil:
+    """The Finish of some filters of a block's pixels: rows that lie together are one run."""
+    cdef Py_ssize_t line = 0, last
+    while line < rows.lines:
+        last = line + 1
+        while last < rows.lines and rows.to[last * rows.columns] - rows.to[(last - 1) * rows.columns] == rows.columns * rows.out_step:
+            last += 1
+        finish_pixels(f, out, rows.to[line * rows.columns] + offset, (last - line) * rows.columns, rows.out_step, filter, filters, sums, row)
+        line = last
 
 
 cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssize_t *offset, Py_ssize_t segments,

@@ -9,7 +9,7 @@ Python hands over tuples: a Load as (b or None, coefficients (5, channels): cent
 (kind, add, value, a, b, coefficients, slope): see functional/deferred.py. All arrays have the memory of the one they ride on.
 """
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from fastnet._ext.types cimport real
 
@@ -21,14 +21,29 @@ cdef enum:
     OTHER_SCALE
     COEFFICIENTS        # rows
 
-cdef enum:              # kinds of Finish
+cdef enum:              # kinds of Finish, as in ride.h
     NOTHING
     STATISTICS          # its sums, (2, channels) of double: mean, and sum of squared deviations from it
     GRADIENT            # (3, channels), added to: of g, g * (a - center), g * (b - center'), with g = act'(t) * (dv + add)
 
 cdef enum:
     SUMS = 4            # rows of a part: STATISTICS needs a shift, a sum, a sum of squares, a count
-    SPAN = 128          # channels taken together
+
+
+cdef extern from "ride.h" nogil:
+    ctypedef struct Finish "ride_finish":
+        int kind
+        const void *add     # NULL: nothing to add
+        const void *value   # v itself, where it is at hand: its sign is t's; NULL: t is computed
+        const void *a       # NULL: no t, so act' is 1 and there is one sum only
+        const void *b
+        const void *coefficients
+        Py_ssize_t columns
+        double slope
+    void ride_float(const Finish *f, float *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel,
+                    Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
+    void ride_double(const Finish *f, double *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel,
+                     Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
 
 
 ctypedef struct Load:
@@ -36,17 +51,6 @@ ctypedef struct Load:
     Py_ssize_t far      # numbers from one of a to the one of b at its place
     const void *coefficients
     Py_ssize_t columns  # from row to row of them
-    double slope
-
-
-ctypedef struct Finish:
-    int kind
-    const void *add     # NULL: nothing to add
-    const void *value   # v itself, where it is at hand: its sign is t's; NULL: t is computed
-    const void *a       # NULL: no t, so act' is 1 and there is one sum only
-    const void *b
-    const void *coefficients
-    Py_ssize_t columns
     double slope
 
 
@@ -145,114 +149,14 @@ cdef inline void load_run(const Load *m, const real *x, Py_ssize_t size, real *v
 
 # --- finishing --------------------------------------------------------------------------------------------------------------
 
-cdef inline void statistics_of(const real *v, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t n, double *sums, Py_ssize_t row) noexcept nogil:
-    """Add so many pixels, `step` numbers apart, of n <= SPAN channels: about the first pixel that a part sees, so that a mean much
-    larger than the deviation costs nothing. Four pixels in the arithmetic of v, then double."""
-    cdef real shift[SPAN]
-    cdef real s, a, b, c, d
-    cdef double e
-    cdef double *total = sums + row
-    cdef double *squares = sums + 2 * row
-    cdef double *count = sums + 3 * row
-    cdef Py_ssize_t i, p = 0
-    if pixels <= 0:
-        return
-    if count[0] == 0:
-        for i in range(n):
-            sums[i] = <double>v[i]
-    for i in range(n):
-        shift[i] = <real>sums[i]
-        count[i] += pixels
-    while p + 4 <= pixels:
-        for i in range(n):
-            s = shift[i]
-            a = v[i] - s
-            b = v[i + step] - s
-            c = v[i + 2 * step] - s
-            d = v[i + 3 * step] - s
-            total[i] += <double>((a + b) + (c + d))
-            squares[i] += <double>((a * a + b * b) + (c * c + d * d))
-        p += 4
-        v += 4 * step
-    while p < pixels:
-        for i in range(n):
-            e = <double>v[i] - <double>shift[i]
-            total[i] += e
-            squares[i] += e * e
-        p += 1
-        v += step
-
-
-cdef inline void gate_of(const Finish *f, Py_ssize_t at, Py_ssize_t channel, Py_ssize_t n, real *t) noexcept nogil:
-    """t, or a number of its sign, of n channels of a pixel."""
-    cdef Load m
-    cdef Py_ssize_t i
-    if f.value != NULL:
-        for i in range(n):
-            t[i] = (<const real *>f.value)[at + i]
-        return
-    m.two, m.far, m.slope = f.b != NULL, <const real *>f.b - <const real *>f.a, 1
-    m.coefficients, m.columns = f.coefficients, f.columns
-    load(&m, <const real *>f.a + at, channel, n, t)
-
-
-cdef inline void gradient_of(const Finish *f, real *g, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t n,
-                             double *sums, Py_ssize_t row) noexcept nogil:
-    """g += add, g *= act'(t), and its sums, of so many pixels of n <= SPAN channels."""
-    cdef real t[SPAN]
-    cdef real part[3][SPAN]
-    cdef real slope = <real>f.slope, zero = 0
-    cdef Py_ssize_t i, p
-    cdef const real *add = <const real *>f.add
-    cdef const real *a = <const real *>f.a
-    cdef const real *b = <const real *>f.b
-    cdef const real *center = <const real *>f.coefficients + channel
-    cdef const real *other_center = center + OTHER_CENTER * f.columns
-    memset(part, 0, sizeof(part))
-    for p in range(pixels):
-        if add != NULL:
-            for i in range(n):
-                g[i] += add[at + i]
-        if slope != 1:
-            gate_of(f, at, channel, n, t)
-            if slope == zero:
-                for i in range(n):
-                    g[i] = zero if t[i] <= zero else g[i]
-            else:
-                for i in range(n):
-                    g[i] = g[i] * slope if t[i] <= zero else g[i]
-        if a == NULL:
-            for i in range(n):
-                part[0][i] += g[i]
-        else:
-            for i in range(n):
-                part[0][i] += g[i]
-                part[1][i] += g[i] * (a[at + i] - center[i])
-            if b != NULL:
-                for i in range(n):
-                    part[2][i] += g[i] * (b[at + i] - other_center[i])
-        at += step
-        g += step
-        if p % 8 == 7 or p == pixels - 1:
-            for i in range(n):
-                sums[i] += <double>part[0][i]
-                sums[row + i] += <double>part[1][i]
-                sums[2 * row + i] += <double>part[2][i]
-            memset(part, 0, sizeof(part))
-
-
 cdef inline void finish(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t channels,
                         double *sums, Py_ssize_t row) noexcept nogil:
     """The Finish of so many pixels, `step` numbers apart, of the channels from `channel` on: out[at] is the first of them. Their
     sums are added to a part, SUMS rows of `row` channels that begin with zeros; sums is the place of `channel` in it."""
-    cdef Py_ssize_t c = 0, n
-    while c < channels:
-        n = min(channels - c, SPAN)
-        if f.kind == STATISTICS:
-            statistics_of(out + at + c, pixels, step, n, sums + c, row)
-        elif f.kind == GRADIENT:
-            gradient_of(f, out + at + c, at + c, pixels, step, channel + c, n, sums + c, row)
-        c += n
+    if real is float:
+        ride_float(f, out, at, pixels, step, channel, channels, sums, row)
+    else:
+        ride_double(f, out, at, pixels, step, channel, channels, sums, row)
 
 
 cdef inline void finish_run(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t size, Py_ssize_t width, double *sums) noexcept nogil:
@@ -265,10 +169,12 @@ cdef inline void finish_run(const Finish *f, real *out, Py_ssize_t at, Py_ssize_
 
 cdef inline void add_parts(int kind, const double *parts, Py_ssize_t count, Py_ssize_t row, Py_ssize_t channels, Py_ssize_t pixels,
                            double *sums, Py_ssize_t columns) noexcept nogil:
-    """The sums of all parts, in their order: as the kinds of Finish say. A row of a part has the channels of so many pixels."""
+    """The sums of all parts, in their order: as the kinds of Finish say. A row of a part has the channels of so many pixels, whose
+    counts are those of their first channel."""
     cdef Py_ssize_t k, c, r, i
     cdef const double *part
-    cdef double n, m, mean, gap
+    cdef double *squares = sums + columns
+    cdef double n = 0, m, each, share, weight, mean, gap, within
     if kind == GRADIENT:
         for k in range(count):
             part = parts + k * SUMS * row
@@ -279,16 +185,17 @@ cdef inline void add_parts(int kind, const double *parts, Py_ssize_t count, Py_s
     if kind != STATISTICS:
         return
     for c in range(channels):
-        n = 0
-        sums[c] = sums[columns + c] = 0
-        for k in range(count):                 # Chan, Golub & LeVeque 1983: means and squared deviations of two sets, joined
-            for i in range(pixels):
-                part = parts + k * SUMS * row + i * channels + c
-                m = part[3 * row]
-                if m == 0:
-                    continue
-                mean = part[row] / m
-                gap = part[0] + mean - sums[c]
-                sums[columns + c] += max(0., part[2 * row] - m * mean * mean) + gap * gap * (n * m / (n + m))
-                n += m
-                sums[c] += gap * m / n
+        sums[c] = squares[c] = 0
+    for k in range(count):                 # Chan, Golub & LeVeque 1983: means and squared deviations of two sets, joined
+        for i in range(pixels):
+            part = parts + k * SUMS * row + i * channels
+            m = part[3 * row]
+            if m == 0:
+                continue
+            each, share, weight, n = 1 / m, m / (n + m), n * (m / (n + m)), n + m
+            for c in range(channels):
+                mean = part[row + c] * each
+                gap = part[c] + mean - sums[c]
+                within = part[2 * row + c] - part[row + c] * mean
+                squares[c] += (within if within > 0 else 0) + gap * gap * weight
+                sums[c] += gap * share

@@ -20,7 +20,7 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 # The channels [channel, channel + channels) of x under a window that moves by `step` over `rows` x `columns` outputs.
 # `lead`: pixels of the strip before the source's first one (negative: pixels left out); `span`: pixels under the window; pairs are (height, width).
-# A block of work is `block_rows` output rows of each of `block_images` images, and its strip `tall` x `wide` pixels of each.
+# mapped: a Load makes the strip. A block of work is `block_rows` output rows of each of `block_images` images, and its strip `tall` x `wide` pixels of each.
 # Sizes of an image, a row and a pixel count numbers; scratch is what the strip of one block needs.
 ctypedef struct Strip:
     Py_ssize_t channel, channels, images, height, width, depth
@@ -28,7 +28,7 @@ ctypedef struct Strip:
     Py_ssize_t step[2]
     Py_ssize_t span[2]
     Py_ssize_t rows, columns
-    bint direct
+    bint mapped, direct
     Py_ssize_t block_images, block_rows, blocks_across, blocks, tall, wide
     Py_ssize_t image_size, row_size, pixel_size, scratch
 
@@ -39,7 +39,7 @@ cdef inline Strip strip_of(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ss
     cdef Strip s
     s.channel, s.channels, s.rows, s.columns = channel, channels, rows, columns
     s.images, s.height, s.width, s.depth = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-    s.lead, s.step, s.span = [lead[0], lead[1]], [step[0], step[1]], [span[0], span[1]]
+    s.lead, s.step, s.span, s.mapped = [lead[0], lead[1]], [step[0], step[1]], [span[0], span[1]], False
     return s
 
 
@@ -52,8 +52,8 @@ cdef inline void cut(Strip *s, Py_ssize_t images, Py_ssize_t numbers) noexcept n
     """Cut the outputs into blocks of at most so many images whose strips hold about so many numbers."""
     s.wide = (s.columns - 1) * s.step[1] + s.span[1]
     s.tall = (s.rows - 1) * s.step[0] + s.span[0]
-    s.direct = (s.lead[0] == 0 and s.lead[1] == 0 and s.tall <= s.height and s.wide <= s.width
-                and (s.channels == s.depth or s.span[1] == 1))
+    s.direct = (not s.mapped and s.lead[0] == 0 and s.lead[1] == 0 and s.tall <= s.height
+                and s.wide <= s.width and (s.channels == s.depth or s.span[1] == 1))
     s.block_images, s.block_rows = 1, s.rows
     if strip_numbers(s) > numbers:
         s.block_rows = least(s.rows, most(1, numbers // (s.step[0] * s.wide * s.channels)))
@@ -70,12 +70,13 @@ cdef inline void cut(Strip *s, Py_ssize_t images, Py_ssize_t numbers) noexcept n
     s.scratch = 0 if s.direct else s.block_images * s.image_size
 
 
-cdef inline const real *open_strip(const real *x, const Strip *s, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row,
+cdef inline const real *open_strip(const real *x, const Strip *s, const Load *m, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row,
                                    real *scratch) noexcept nogil:
-    """The first number under the window of output (image, row, 0).  A fill costs 1 load and 1 store per number."""
+    """The first number under the window of output (image, row, 0); m: as `fill_strip` wants it where the strip is mapped.  A fill
+    costs 1 load and 1 store per number."""
     if s.direct:
         return x + ((image * s.height + row * s.step[0] - s.lead[0]) * s.width) * s.depth + s.channel
-    fill_strip(x, s, images, image, row, NULL, scratch)
+    fill_strip(x, s, images, image, row, m if s.mapped else NULL, scratch)
     return scratch
 
 

@@ -15,6 +15,7 @@ def weight_gradient(
     dw: Array,
     tap_row: Array,
     tap_column: Array,
+    load: tuple[Array | None, Array, float] | None,
     threads: int,
 ) -> None: ...
 def bias_gradient(dy: Array, db: Array, threads: int) -> None: ...

@@ -9,7 +9,9 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.ride cimport COEFFICIENTS, Load, load_of, widen
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_of
 from fastnet._ext.tile cimport TILE_VECS, lanes, panel_count, panel_start, tile_rows, tile_weights
 from fastnet._ext.types cimport real
@@ -27,15 +29,24 @@ cdef enum:
 def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
                     const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, const Py_ssize_t[:, ::1] segment,
                     Py_ssize_t length, const real[:, :, :, ::1] dy, Py_ssize_t filter, Py_ssize_t filters,
-                    real[:, :, :, :] dw, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column, int threads):
+                    real[:, :, :, :] dw, const Py_ssize_t[::1] tap_row, const Py_ssize_t[::1] tap_column,
+                    tuple load, int threads):
     """dw[f, c, tap] = sum over n, i, j of x[n, i*SH - lead + sh, j*SW - lead + sw, channel + c] * dy[n, i, j, filter + f].
 
     A task takes some images, some panels of filters and some tiles of (tap, c), and keeps its sums in the partial of its
     images; the partials are added in order at the end, on the way from (tap, c, f) to dw's (f, c, tap).
+    load: what is to become of x (ride.pxd), done where strips are filled.
     """
     cdef Py_ssize_t width = lanes(&dw[0, 0, 0, 0]), vectors = ceil_div(filters, width), panels = panel_count(vectors)
     cdef Py_ssize_t partial = segment.shape[0] * length * vectors * width, task, rest
     cdef Strip s = strip_of(x, channel, channels, lead, step, span, dy.shape[1], dy.shape[2])
+    cdef const real *source = &x[0, 0, 0, 0]
+    cdef Load m = load_of(source, load)
+    cdef Py_ssize_t wide = row_width(channels) if m.wanted else 0
+    cdef unsigned char[::1] riding = Block(COEFFICIENTS * wide * sizeof(real) + 1)
+    s.mapped = m.wanted
+    if m.wanted:
+        m.coefficients, m.columns = widen(<const real *>m.coefficients + channel, m.columns, channels, <real *>&riding[0], wide), wide
     cut(&s, PIXELS // (s.rows * s.columns), STRIP // sizeof(real))
     cdef Py_ssize_t parts = least(s.images * s.rows * s.columns // SUMMED, PARTIALS // (partial * <Py_ssize_t>sizeof(real)))
     parts = most(1, least(parts, least(s.images, TASKS)))
@@ -46,14 +57,13 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef unsigned char[::1] sums = Block(parts * partial * sizeof(real))
     cdef real *partials = <real *>&sums[0]
-    cdef const real *source = &x[0, 0, 0, 0]
     cdef const real *gradient = &dy[0, 0, 0, filter]
     cdef unsigned mode
     for task in prange(parts * chunks * slices, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=partial * s.images * s.rows * s.columns > WORTH_PRODUCT):
         rest = task // slices
         mode = flush(source)
-        gradient_part(source, &s, segment, length, gradient, dy.shape[3], filters, partials + rest // chunks * partial,
+        gradient_part(source, &s, &m, segment, length, gradient, dy.shape[3], filters, partials + rest // chunks * partial,
                       rest // chunks * s.images // parts, (rest // chunks + 1) * s.images // parts,
                       rest % chunks * panels // chunks, (rest % chunks + 1) * panels // chunks,
                       task % slices, slices, width, &scratch[0] + room * threadid())
@@ -65,7 +75,7 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
                      &tap_row[0], &tap_column[0], tap_row.shape[0], dw)
 
 
-cdef void gradient_part(const real *x, const Strip *s, const Py_ssize_t[:, ::1] segment, Py_ssize_t length, const real *dy,
+cdef void gradient_part(const real *x, const Strip *s, const Load *m, const Py_ssize_t[:, ::1] segment, Py_ssize_t length, const real *dy,
                         Py_ssize_t dy_step, Py_ssize_t filters, real *sums, Py_ssize_t image_from, Py_ssize_t image_to,
                         Py_ssize_t panel_from, Py_ssize_t panel_to, Py_ssize_t slice, Py_ssize_t slices, Py_ssize_t width,
                         unsigned char *scratch) noexcept nogil:
@@ -82,7 +92,7 @@ cdef void gradient_part(const real *x, const Strip *s, const Py_ssize_t[:, ::1] 
         image = image_from + block // s.blocks_across * s.block_images
         row = block % s.blocks_across * s.block_rows
         images, rows = least(s.block_images, image_to - image), least(s.block_rows, s.rows - row)
-        source = open_strip(x, s, images, image, row, packed + s.block_images * s.block_rows * s.columns * TILE_VECS * width)
+        source = open_strip(x, s, m, images, image, row, packed + s.block_images * s.block_rows * s.columns * TILE_VECS * width)
         p, run = 0, rows * s.columns        # pixels of an image in the block: they lie together in dy
         for n in range(images):
             for i in range(rows):

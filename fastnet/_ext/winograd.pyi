@@ -1,5 +1,8 @@
 from ..memory import Array
 
+Load = tuple[Array | None, Array, float] | None
+Finish = tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float] | None
+
 LANES: int
 
 def packed_size(filters: int, channels: int) -> int: ...
@@ -14,5 +17,8 @@ def correlate(
     out: Array,
     filter: int,
     filters: int,
+    load: Load,
+    finish: Finish,
+    sums: Array | None,
     threads: int,
 ) -> bool: ...

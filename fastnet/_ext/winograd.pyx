@@ -14,7 +14,11 @@ from libc.string cimport memcpy, memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.ride cimport (
+    COEFFICIENTS, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, load_run, widen,
+)
 from fastnet._ext.strip cimport ceil_div, channel_block, least, most
 from fastnet._ext.tile cimport TILE_VECS, lanes, most_run, panel_count, panel_start, tile_run
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
@@ -69,28 +73,38 @@ cdef void pack_block(const float[:, :, :, :] w, const Py_ssize_t *tap_row, const
         winograd_weights(g, size, out + start * 16 * channels + c * size, channels * size)
 
 
+# What rides on a product: `part` is the sums of a block.
+ctypedef struct Riders:
+    Load load
+    Finish finish
+    double *parts
+    Py_ssize_t part
+
+
 # A product: `rows` x `columns` tiles of each image make out (images, tall, wide, out_depth) of x (images, height, width, depth).
 # A block is `block` tiles, in the order of memory. v_plane and m_plane are numbers from one matrix of V and M to the next.
 ctypedef struct Product:
-    Py_ssize_t images, height, width, depth, channels
+    Py_ssize_t images, height, width, depth, channel, channels
     Py_ssize_t lead[2]
-    Py_ssize_t tall, wide, out_depth, filters, vectors, lanes
+    Py_ssize_t tall, wide, out_depth, filter, filters, vectors, lanes
     Py_ssize_t rows, columns, block, v_plane, m_plane
 
 
 def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
               const float[::1] packed, const float[::1] bias, float[:, :, :, ::1] out, Py_ssize_t filter, Py_ssize_t filters,
-              int threads):
+              tuple load, tuple finish, double[:, ::1] sums, int threads):
     """out[n, i, j, filter+f] = bias[f] + sum over u, v, c of x[n, i-lead+u, j-lead+v, channel+c] * w[f,c,u,v].
 
     False if some of out is not finite: differences of infinities are NaN, of which the sum itself knows nothing, so another
-    kernel must have the word.  ValueError unless there is a vector of channels and one of filters.
+    kernel must have the word.  load: what is to become of x (ride.pxd), done to a row when a block first comes to it.  finish:
+    what is done to the pixels and filters of a block when they are written.  ValueError unless there is a vector of channels and one of filters.
     """
     cdef Product p
     p.lanes = lanes(&packed[0])
     if channels < p.lanes or filters < p.lanes:
         raise ValueError(f"winograd: needs at least {p.lanes} channels and filters, found {channels} and {filters}")
-    p.images, p.height, p.width, p.depth, p.channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3], channels
+    p.images, p.height, p.width, p.depth = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    p.channel, p.channels, p.filter = channel, channels, filter
     p.lead = [lead[0], lead[1]]
     p.tall, p.wide, p.out_depth, p.filters = out.shape[1], out.shape[2], out.shape[3], filters
     p.vectors, p.rows, p.columns = ceil_div(filters, p.lanes), ceil_div(p.tall, 2), ceil_div(p.wide, 2)
@@ -109,11 +123,22 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     memset(start, 0, (p.vectors * p.lanes + zeros) * sizeof(float))
     if bias.shape[0]:
         memcpy(start, &bias[0], filters * sizeof(float))
-    cdef Py_ssize_t room = ceil_div((p.lanes + 16 * (p.v_plane + p.m_plane + channels)) * sizeof(float), 64) * 64
+    cdef float *target = &out[0, 0, 0, 0]
+    cdef const float *source = &x[0, 0, 0, 0]
+    cdef Riders r
+    r.load, r.finish = load_of(source, load), finish_of(target, finish)
+    r.part = SUMS * filters if r.finish.kind else 0
+    cdef Py_ssize_t wide = row_width(channels) if r.load.wanted else 0, ring = 4 * p.width * channels if r.load.wanted else 0
+    cdef unsigned char[::1] riding = Block(blocks * r.part * sizeof(double) + COEFFICIENTS * wide * sizeof(float) + 1)
+    r.parts = <double *>&riding[0]
+    memset(r.parts, 0, blocks * r.part * sizeof(double))
+    if r.load.wanted:
+        r.load.coefficients = widen(<const float *>r.load.coefficients + channel, r.load.columns, channels,
+                                    <float *>(r.parts + blocks * r.part), wide)
+        r.load.columns = wide
+    cdef Py_ssize_t room = ceil_div((p.lanes + 16 * (p.v_plane + p.m_plane + channels) + ring) * sizeof(float), 64) * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef float *spoilt
-    cdef const float *source = &x[0, 0, 0, channel]
-    cdef float *target = &out[0, 0, 0, filter]
     cdef Py_ssize_t thread, i
     cdef unsigned mode
     for thread in range(threads):
@@ -121,10 +146,12 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     for task in prange(blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=16 * tiles * channels * filters > WORTH_PRODUCT):
         mode = flush(source)
-        correlate_block(source, &p, task // chunks * p.block, task % chunks * panels // chunks,
+        correlate_block(source, &p, &r, task // chunks, task % chunks * panels // chunks,
                         (task % chunks + 1) * panels // chunks, &packed[0], start, target,
                         <float *>(&scratch[0] + room * threadid()))
         restore(mode)
+    if r.finish.kind:
+        add_parts(r.finish.kind, r.parts, blocks, filters, filters, 1, &sums[0, filter], sums.shape[1])
     for thread in range(threads):
         spoilt = <float *>&scratch[room * thread]
         for i in range(p.lanes):
@@ -139,17 +166,17 @@ cdef inline Py_ssize_t spread(Py_ssize_t size) noexcept nogil:
     return ceil_div(size, 1024) * 1024 + 80
 
 
-cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py_ssize_t panel_from, Py_ssize_t panel_to,
+cdef void correlate_block(const float *x, const Product *p, const Riders *r, Py_ssize_t block, Py_ssize_t panel_from, Py_ssize_t panel_to,
                           const float *packed, const float *start, float *out, float *scratch) noexcept nogil:
-    """The tiles [first, first + block) times some panels.  scratch: what was spoilt so far, V, M, the pixels of one tile."""
-    cdef Py_ssize_t tiles = least(p.block, p.images * p.rows * p.columns - first), panel, begin, size, valid, k, i, at, to
+    """The tiles of a block times some panels.  scratch: what was spoilt so far, V, M, the pixels of one tile, four mapped rows."""
+    cdef Py_ssize_t first = block * p.block, tiles = least(p.block, p.images * p.rows * p.columns - first), panel, begin, size, valid, k, i, at, to
     cdef Py_ssize_t chunk, chunks, c, taken, runs, pace, offset = 0
     cdef float *v = scratch + p.lanes
     cdef float *m = v + 16 * p.v_plane
     cdef const float *u
     cdef const float *zeros = start + p.vectors * p.lanes
     cdef int vecs
-    transform_source(x, p, first, tiles, v, m + 16 * p.m_plane)
+    transform_source(x, p, &r.load, first, tiles, v, m + 16 * p.m_plane)
     for panel in range(panel_from, panel_to):
         begin = panel_start(p.vectors, panel)
         vecs = panel_start(p.vectors, panel + 1) - begin
@@ -160,7 +187,7 @@ cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py
         for k in range(16):
             # Output lines come from memory; asked for during the products they cost no time: 263 became 277 GFLOP/s at 64 -> 64.
             at, to = k * tiles // 16, (k + 1) * tiles // 16
-            each_output(m, p, first + at, to - at, size, valid, NULL, out + begin, NULL)
+            each_output(m, p, first + at, to - at, size, valid, NULL, out + p.filter + begin, NULL)
             for chunk in range(chunks):
                 c = chunk * p.channels // chunks
                 taken = (chunk + 1) * p.channels // chunks - c
@@ -171,25 +198,71 @@ cdef void correlate_block(const float *x, const Product *p, Py_ssize_t first, Py
                     tile_run(to - at, vecs, v + k * p.v_plane + at * p.channels + c, p.channels, &offset, 1, taken, u,
                              zeros if chunk == 0 else NULL, m + k * p.m_plane + at * size, size,
                              v + k * p.v_plane + to * p.channels + c, pace)
-        each_output(m, p, first, tiles, size, valid, start + begin, out + begin, scratch)
+        each_output(m, p, first, tiles, size, valid, start + begin, out + p.filter + begin, scratch)
+    if r.finish.kind:
+        begin = panel_start(p.vectors, panel_from) * p.lanes
+        valid = least(panel_start(p.vectors, panel_to) * p.lanes, p.filters) - begin
+        finish_block(p, &r.finish, first, tiles, valid, out, p.filter + begin, r.parts + block * r.part + begin)
 
 
-cdef void transform_source(const float *x, const Product *p, Py_ssize_t first, Py_ssize_t tiles, float *v,
+cdef void transform_source(const float *x, const Product *p, const Load *m, Py_ssize_t first, Py_ssize_t tiles, float *v,
                            float *patch) noexcept nogil:
-    """V of some tiles, row by row."""
+    """V of some tiles, row by row.  A row of tiles leaves two of its four mapped rows to the next one."""
     cdef Py_ssize_t line = first // p.columns, column = first % p.columns, run, i, r
+    cdef Py_ssize_t held[4]
     cdef const float *image
     cdef const float *row[4]
+    cdef float *ring = patch + 16 * p.channels
+    held = [-1, -1, -1, -1]
     while tiles:
         run = least(tiles, p.columns - column)
         image = x + line // p.rows * p.height * p.width * p.depth
         for i in range(4):
             r = line % p.rows * 2 - p.lead[0] + i
-            row[i] = image + r * p.width * p.depth if 0 <= r < p.height else NULL
-        winograd_source(row, 2 * column - p.lead[1], p.width, p.depth, patch, p.channels, run, v, p.channels, p.v_plane)
+            row[i] = image + r * p.width * p.depth + p.channel if 0 <= r < p.height else NULL
+            if m.wanted and row[i] != NULL:
+                if held[r % 4] != line // p.rows * p.height + r:
+                    held[r % 4] = line // p.rows * p.height + r
+                    load_row(m, row[i], p, ring + r % 4 * p.width * p.channels)
+                row[i] = ring + r % 4 * p.width * p.channels
+        winograd_source(row, 2 * column - p.lead[1], p.width, p.channels if m.wanted else p.depth, patch, p.channels, run, v,
+                        p.channels, p.v_plane)
         v += run * p.channels
         tiles -= run
         line, column = line + 1, 0
+
+
+cdef inline void load_row(const Load *m, const float *x, const Product *p, float *v) noexcept nogil:
+    """The map of a row of the source."""
+    cdef Py_ssize_t i
+    if p.channels == p.depth:
+        load_run(m, x, p.width * p.depth, v)
+    else:
+        for i in range(p.width):
+            load_run(m, x + i * p.depth, p.channels, v + i * p.channels)
+
+
+cdef void finish_block(const Product *p, const Finish *f, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t filters, float *out,
+                       Py_ssize_t filter, double *sums) noexcept nogil:
+    """The Finish of the outputs of some tiles: whole rows together."""
+    cdef Py_ssize_t line = first // p.columns, column = first % p.columns, run, i, at, lines
+    while tiles:
+        at, run, lines = first_row(p, line), least(tiles, p.columns - column), 1
+        if run == p.columns:
+            lines = tiles // p.columns
+            finish_pixels(f, out, at * p.wide * p.out_depth + filter, (first_row(p, line + lines) - at) * p.wide, p.out_depth, filter,
+                          filters, sums, p.filters)
+        else:
+            for i in range(at, first_row(p, line + 1)):
+                finish_pixels(f, out, (i * p.wide + 2 * column) * p.out_depth + filter, least(2 * run, p.wide - 2 * column),
+                              p.out_depth, filter, filters, sums, p.filters)
+        tiles -= run * lines
+        line, column = line + lines, 0
+
+
+cdef inline Py_ssize_t first_row(const Product *p, Py_ssize_t line) noexcept nogil:
+    """The first row of outputs of a row of tiles, counted over all images."""
+    return line // p.rows * p.tall + line % p.rows * 2
 
 
 cdef void each_output(const float *m, const Product *p, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t size, Py_ssize_t valid,

@@ -19,6 +19,7 @@ from ..memory import Array
 STATISTICS, GRADIENT = 1, 2  # kinds of Finish, as ride.pxd has them
 listeners: list[Any] = []  # called with ("memory" or "finish", who, the array) when one of them gets a pass of its own
 ROWS = 5  # of coefficients: center, scale, shift, center', scale'
+SHARED = 1 << 18  # weights: more are multiplied in shares that each load their source
 
 
 class Deferred:
@@ -109,6 +110,14 @@ class Into(NamedTuple):
 
     value: Deferred | None = None
     add: tuple[Array, ...] = ()
+
+
+def loaded(x: Value, weights: int) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+    """What a product of so many weights loads below AMX, where each share of the weights does a Load anew, in the forward
+    pass and for their gradient: two arrays, or many weights, and one pass that both find done costs less."""
+    if isinstance(x, Deferred) and (x.b is not None or weights > SHARED):
+        x = x.memory()
+    return x.load() if isinstance(x, Deferred) else (x, None)
 
 
 def place(x: Any) -> Deferred | None:

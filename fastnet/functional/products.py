@@ -15,7 +15,7 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, winograd
-from .deferred import STATISTICS, Deferred, Finish
+from .deferred import STATISTICS, Deferred, Finish, loaded
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
@@ -47,27 +47,31 @@ def correlate(
         out[...] = 0 if b is None else b  # the stride steps over pixels
     # A Finish rides on the product if that sees all pixels, statistics if it sees them at once.
     rides = finish if whole and (len(phases) == 1 or finish is None or finish.kind != STATISTICS) else None
-    if split.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides):
-        finish = None if rides else finish
-    else:
-        image = _memory(x)
-        if not winograd.correlate(image, w, b, out, geometry, scatter=scatter):
-            _direct(image, w, b, out, geometry, scatter=scatter)
-    if finish is not None:
+    if not any(faster.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for faster in (split, winograd)):
+        _direct(x, w, b, out, geometry, scatter, rides)
+    if finish is not None and rides is None:
         finish.apply(out)
 
 
-def _direct(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> None:
+def _direct(
+    given: Array | Deferred,
+    w: Array,
+    b: Array | None,
+    out: Array,
+    geometry: Geometry,
+    scatter: bool,
+    finish: Finish | None,
+) -> None:
+    x, load = loaded(given, w.size)
     threads, groups = config.get_num_threads(), geometry.groups
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = _vector(b, x)
     width = kernels.vector_width(x.itemsize)
-    phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
+    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
     line = _line(x.size // x.shape[3]) if geometry[:3] == split.POINT[:3] else 0
     if line:
-        x, out = (a.reshape(1, -1, line, a.shape[3]) for a in (x, out))
-        phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
-    for p in phases:
+        x, load, out, arguments = split.lines((x, load, out, arguments), line)
+    for p in plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
         for g in range(groups):
             part = (
                 w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
@@ -76,7 +80,8 @@ def _direct(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry,
             panels = packed(w, key, partial(_pack, part, p, width))
             kernels.correlate(
                 x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, panels,
-                bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count, threads
+                bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count,
+                load, arguments, sums, threads
             )  # fmt: skip
 
 
@@ -103,12 +108,12 @@ def weights(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: A
         return dw
     if split.weights(x, dy, geometry, dw):
         return dw
-    x, dy = _memory(x), _memory(dy)
-    (p,) = plans(x.shape[1:3], dy.shape[1:3], geometry, False)
+    (source, load), dy = loaded(x, dw.size), _memory(dy)
+    (p,) = plans(source.shape[1:3], dy.shape[1:3], geometry, False)
     for g in range(groups):
         weight_kernels.weight_gradient(
-            x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, dy, g * filters, filters,
-            dw[g * filters : (g + 1) * filters], p.tap_row, p.tap_column, threads
+            source, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, dy, g * filters, filters,
+            dw[g * filters : (g + 1) * filters], p.tap_row, p.tap_column, load, threads
         )  # fmt: skip
     return dw
 

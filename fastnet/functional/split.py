@@ -120,7 +120,7 @@ def correlate(
         # Pixels that are independent of each other stand in long lines, of which tiles are cut with less waste.
         line = _line(image.size // image.shape[3], max(16, LINE // min(image.shape[3], CHAIN)))
         if line:
-            image, load, out, done = _lines((image, load, out, done), line)
+            image, load, out, done = lines((image, load, out, done), line)
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     if scatter:
         parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
@@ -140,10 +140,10 @@ def correlate(
     return True
 
 
-def _lines(given: Any, line: int) -> Any:
+def lines(given: Any, line: int) -> Any:
     """All images in nested tuples as lines of so many pixels."""
     if isinstance(given, tuple):
-        return tuple(_lines(each, line) for each in given)
+        return tuple(lines(each, line) for each in given)
     return given.reshape(1, -1, line, given.shape[3]) if isinstance(given, np.ndarray) and given.ndim == 4 else given
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .. import config, memory
 from .._ext import winograd as kernels
 from ..memory import Array
+from .deferred import Deferred, Finish, loaded
 from .geometry import Geometry, Plan, plans
 from .packed import packed
 
@@ -34,20 +35,33 @@ def pays(images: int, rows: int, columns: int) -> bool:
     return tiles >= TILES and 9 * images * rows * columns >= GAIN * 16 * tiles
 
 
-def correlate(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry, *, scatter: bool) -> bool:
+def correlate(
+    x: Array | Deferred,
+    w: Array,
+    b: Array | None,
+    out: Array,
+    geometry: Geometry,
+    *,
+    scatter: bool,
+    finish: Finish | None = None,
+) -> bool:
     """`products.correlate`, if it pays; False, and out is to be computed anew, if it does not or some output is not finite."""
     threads, groups = config.get_num_threads(), geometry.groups
-    channels, filters = x.shape[3] // groups, out.shape[3] // groups
-    phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
+    _, h, wide, depth = x.a.shape if isinstance(x, Deferred) else x.shape
+    channels, filters = depth // groups, out.shape[3] // groups
+    phases = plans((h, wide), out.shape[1:3], geometry, scatter)
     if x.dtype != np.float32 or not _fits(phases, channels, filters) or not pays(*out.shape[:3]):
         return False
+    source, load = loaded(x, w.size)
+    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
     (p,) = phases
-    bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
+    bias = np.empty(0, source.dtype) if b is None else np.ascontiguousarray(b)
     for g in range(groups):
         part = w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
         panels = packed(w, ("winograd", kernels.LANES, scatter, geometry, g), partial(_pack, part, p))
         if not kernels.correlate(
-            x, g * channels, channels, p.lead, panels, bias[g * filters : (g + 1) * filters], out, g * filters, filters, threads
+            source, g * channels, channels, p.lead, panels, bias[g * filters : (g + 1) * filters], out, g * filters, filters,
+            load, arguments, sums, threads
         ):  # fmt: skip
             return False
     return True

@@ -10,8 +10,8 @@ PEAKS = {dtype: {"one_core": 1e9, "all_threads": 2e9, "bandwidth": 1e10} for dty
 MACHINE = {"processor": "a processor", "threads": 2, "date": "2026-01-02T03:04:05", "level": _ext.level}
 
 
-def plan(torch=False, size="toy", match=""):
-    return Plan(size, [_ext.level], torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5, match=match)
+def plan(torch=False, size="toy", match="", onnx=False):
+    return Plan(size, [_ext.level], torch, threads=1, rounds=2, seconds=1e-4, slot=1e-5, match=match, onnx=onnx)
 
 
 class Here(Pool):

@@ -10,7 +10,7 @@ import pytest
 from bench_rows import MACHINE, PEAKS, Here, plan, row
 
 from bench.__main__ import main
-from bench._harness import case, chart, machine, measure, report, statistics, text
+from bench._harness import case, chart, machine, measure, onnx_twin, report, statistics, text
 from bench._harness.case import Case
 from bench._harness.measure import Row
 from bench._harness.statistics import Spread
@@ -208,12 +208,13 @@ def test_every_question_says_what_it_asks_and_has_cases_of_every_size():
 
 @pytest.mark.parametrize("name", [name for name in case.names() if hasattr(case.question(name), "cases")])
 def test_all_sides_of_a_question_agree_on_toy_sizes(name, tmp_path):
+    chosen = plan(torch=find_spec("torch") is not None, onnx=onnx_twin.installed())
     with Here() as pool:
-        rows = measure.ask(name, plan(torch=find_spec("torch") is not None), pool, PEAKS, lambda line: None)
+        rows = measure.ask(name, chosen, pool, PEAKS, lambda line: None)
     for r in rows:
-        assert r.absent == {}, r.case.key
+        assert r.absent == ({case.ONNX: onnx_twin.MISSING} if r.case.onnx and not chosen.onnx else {}), r.case.key
         assert r.wrong == {}, r.case.key
-        assert r.times.keys() == set(r.case.columns([_ext.level], find_spec("torch") is not None)), r.case.key
+        assert r.times.keys() == set(chosen.columns(r.case)), r.case.key
         assert all(
             error < 5e-2 if "bf16" in side or "medium" in side else error < 1e-4 for side, error in r.errors.items()
         )

@@ -5,7 +5,7 @@ import json
 import pytest
 from bench_rows import MACHINE, PEAKS, Here, plan, row
 
-from bench._harness import case, figures, measure, report, roofline, summary
+from bench._harness import case, figures, measure, report, resident, roofline, summary
 from bench._harness.case import Case
 from bench._harness.statistics import Spread
 from fastnet import _ext
@@ -112,6 +112,17 @@ def test_figures_are_found_on_toy_sizes(tmp_path):
     figures.write(tmp_path, "limits", "a title?", answers, MACHINE, ["a line about the machine"])
     assert len(json.loads((tmp_path / "limits.json").read_text())["figures"]) == len(answers)
     assert all(a.figure.key in (tmp_path / "limits.md").read_text() for a in answers)
+
+
+def test_the_memory_of_a_step_is_measured_in_a_process_of_its_own():
+    with Here() as pool:
+        answers = {a.figure.group: a for a in figures.ask("memory", plan(), pool, lambda line: None)}
+    assert answers.keys() == {"peak of a step", "fresh blocks per step"}  # without PyTorch no share of its memory
+    assert [a.error for a in answers.values()] == ["", ""]
+    assert 1e5 < answers["peak of a step"].found.median < 1e8
+    assert answers["fresh blocks per step"].found.median >= 0
+    with pytest.raises(RuntimeError, match="KeyError: 'no such net'"):
+        resident.ask("no such net", 2, "fastnet highest", 1)
 
 
 def test_two_threads_need_two_and_a_level_needs_to_be_there():
