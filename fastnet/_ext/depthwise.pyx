@@ -13,7 +13,9 @@ from libc.string cimport memset
 
 from fastnet._ext.memory import Block
 
+from fastnet._ext.columns cimport chunk_rows, row_width
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts as add_sums, finish_of, finish_run, load_of, load_run, widen
 from fastnet._ext.strip cimport ceil_div, least, most
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport WORTH
@@ -50,6 +52,7 @@ cdef enum:
     TASKS = 16          # wanted of a weight gradient, where its shape allows
     ROWS = 4            # of dy, in a task of it, at least
     SMALL = 9           # taps of a window whose product is bound by memory
+    FINISHED = 8192     # numbers of a target, at least, that are finished together
     NEAR = 1 << 20      # bytes of source and target that are in the second-level cache anyway
 
 ctypedef struct Geometry:
@@ -61,6 +64,15 @@ ctypedef struct Shape:
     Geometry g
     Py_ssize_t height, width, rows, columns, channels
     bint scattered, far         # far: what the next row needs is worth asking for
+
+
+# The rows of a source, or of what is to become of it: then those under a window are held, `slots` of them, each mapped once.
+ctypedef struct Source:
+    Load load
+    const void *x
+    void *ring
+    Py_ssize_t *held
+    Py_ssize_t slots
 
 
 # The taps that reach a row of outputs, as tiles want them away from the edges; `column` is that of the first output's source.
@@ -94,39 +106,106 @@ cdef Shape shape_of(const real[:, :, :, ::1] x, const real[:, :, :, ::1] y, cons
     return s
 
 
+cdef Source source_of(const real *x, tuple load, const Shape *s):
+    """The slots are those of as many rows as lie under a window."""
+    cdef Source r
+    r.load, r.x, r.ring, r.held, r.slots = load_of(x, load), x, NULL, NULL, 0
+    if r.load.wanted:
+        r.slots = least((s.g.KH - 1) * s.g.DH + 1, s.height)
+    return r
+
+
+cdef inline Py_ssize_t ring_room(const real *example, const Source *r, const Shape *s) noexcept nogil:
+    """Bytes of a thread's slots."""
+    return (r.slots * (s.width * s.channels * <Py_ssize_t>sizeof(real) + <Py_ssize_t>sizeof(Py_ssize_t)) + 63) // 64 * 64
+
+
+cdef inline Source opened(const Source *shared, unsigned char *room) noexcept nogil:
+    """A thread's view of a source: nothing is held yet."""
+    cdef Source r = shared[0]
+    r.held = <Py_ssize_t *>room
+    r.ring = room + r.slots * sizeof(Py_ssize_t)
+    memset(room, 255, r.slots * sizeof(Py_ssize_t))
+    return r
+
+
+cdef inline const real *source_row(const real *example, const Source *r, const Shape *s, Py_ssize_t image, Py_ssize_t row,
+                                   bint inside) noexcept nogil:
+    """A row of an image, where it lies or in its slot; none that is not inside is read."""
+    cdef Py_ssize_t size = s.width * s.channels, at = image * s.height + row, slot
+    cdef const real *x = <const real *>r.x + at * size
+    if not (r.load.wanted and inside):
+        return x
+    slot = row % r.slots
+    if r.held[slot] != at:
+        r.held[slot] = at
+        load_run(&r.load, x, size, <real *>r.ring + slot * size)
+    return <real *>r.ring + slot * size
+
+
 def gather(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
-           const Py_ssize_t[::1] geometry, int threads):
-    """y (N, OH, OW, C) from x (N, H, W, C), w (C, 1, KH, KW) and bias (C) or an empty one; beyond the edges x is zero."""
-    outputs(x, w, bias, y, geometry, False, threads)
+           const Py_ssize_t[::1] geometry, tuple load, tuple finish, double[:, ::1] sums, int threads):
+    """y (N, OH, OW, C) from x (N, H, W, C), w (C, 1, KH, KW) and bias (C) or an empty one; beyond the edges x is zero.
+
+    load: None, or what is to become of x; finish: None, or what is done to rows of y when they are made (ride.pxd).
+    """
+    outputs(x, w, bias, y, geometry, False, load, finish, sums, threads)
 
 
 def scatter(const real[:, :, :, ::1] dy, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] dx,
-            const Py_ssize_t[::1] geometry, int threads):
+            const Py_ssize_t[::1] geometry, tuple load, tuple finish, double[:, ::1] sums, int threads):
     """dx (N, H, W, C) from dy (N, OH, OW, C): the transpose of `gather`, plus a bias."""
-    outputs(dy, w, bias, dx, geometry, True, threads)
+    outputs(dy, w, bias, dx, geometry, True, load, finish, sums, threads)
 
 
 cdef void outputs(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
-                  const Py_ssize_t[::1] geometry, bint scattered, int threads):
+                  const Py_ssize_t[::1] geometry, bint scattered, tuple load, tuple finish, double[:, ::1] sums, int threads):
     cdef Shape s = shape_of(x, y, geometry, scattered)
-    cdef Py_ssize_t taps = s.g.KH * s.g.KW, task, tasks = y.shape[0] * s.rows
-    cdef Py_ssize_t room = taps * (2 * sizeof(DepthwiseTaps) + sizeof(Py_ssize_t)) + 64     # no cache line of two threads
+    cdef Py_ssize_t taps = s.g.KH * s.g.KW, k, tasks = y.shape[0] * s.rows, width = row_width(s.channels)
     if tasks * s.columns == 0:
         return
-    cdef unsigned char[::1] block = Block(taps * s.channels * sizeof(real))
+    cdef real *target = &y[0, 0, 0, 0]
+    cdef Source source = source_of(&x[0, 0, 0, 0], load, &s)
+    cdef Finish f = finish_of(target, finish)
+    # Chunks of rows: each has a part of the sums.
+    cdef Py_ssize_t step = ceil_div(chunk_rows(tasks * s.columns, s.channels), s.columns), chunks, part = SUMS * width if f.kind else 0
+    if source.load.wanted:
+        step = most(step, 4 * source.slots)     # the first rows of a chunk are mapped anew
+    chunks = ceil_div(tasks, step)
+    cdef Py_ssize_t reach = (taps * (2 * sizeof(DepthwiseTaps) + sizeof(Py_ssize_t)) + 127) // 64 * 64    # no cache line of two threads
+    cdef Py_ssize_t room = reach + ring_room(target, &source, &s)
+    cdef unsigned char[::1] block = Block((taps * s.channels + 2 * COEFFICIENTS * width) * sizeof(real))
+    cdef unsigned char[::1] riding = Block(chunks * part * sizeof(double) + 1)
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef real *weights = <real *>&block[0]
+    cdef real *wide = weights + taps * s.channels
+    cdef double *parts = <double *>&riding[0]
+    memset(parts, 0, chunks * part * sizeof(double))
     turn(w, weights, scattered)
-    cdef const real *source = &x[0, 0, 0, 0]
+    source.load.coefficients, source.load.columns = widen(source.load.coefficients, source.load.columns, s.channels, wide, width), width
+    f.coefficients, f.columns = widen(f.coefficients, f.columns, s.channels, wide + COEFFICIENTS * width, width), width
     cdef const real *start = &bias[0] if bias.shape[0] else NULL
-    cdef real *target = &y[0, 0, 0, 0]
-    cdef unsigned mode
-    for task in prange(tasks, nogil=True, num_threads=threads, schedule="static",
-                       use_threads_if=tasks * s.columns * s.channels > WORTH):
-        mode = flush(weights)
-        output_row(source + task // s.rows * s.height * s.width * s.channels, &s, weights, start, task % s.rows,
-                   target + task * s.columns * s.channels, &scratch[0] + room * threadid())
-        restore(mode)
+    for k in prange(chunks, nogil=True, num_threads=threads, schedule="static",
+                    use_threads_if=tasks * s.columns * s.channels > WORTH):
+        output_rows(&source, &s, weights, start, k * step, least(tasks, (k + 1) * step), target, &f, width, parts + k * part,
+                    &scratch[0] + room * threadid(), reach)
+    if f.kind:
+        add_sums(f.kind, parts, chunks, width, s.channels, width // s.channels, &sums[0, 0], sums.shape[1])
+
+
+cdef void output_rows(const Source *shared, const Shape *s, const real *weights, const real *bias, Py_ssize_t row, Py_ssize_t end,
+                      real *y, const Finish *f, Py_ssize_t width, double *sums, unsigned char *scratch, Py_ssize_t reach) noexcept nogil:
+    """Some rows of the outputs, counted over all images; what is done to them is done when some have gathered, in the cache."""
+    cdef unsigned mode = flush(weights)
+    cdef Source source = opened(shared, scratch + reach)
+    cdef Py_ssize_t size = s.columns * s.channels, done = row
+    while row < end:
+        output_row(&source, s, weights, bias, row // s.rows, row % s.rows, y + row * size, scratch)
+        row += 1
+        if f.kind and ((row - done) * size >= FINISHED or row == end):
+            finish_run(f, y, done * size, (row - done) * size, width, sums)
+            done = row
+    restore(mode)
 
 
 cdef void turn(const real[:, :, :, :] w, real *out, bint backwards) noexcept nogil:
@@ -139,12 +218,13 @@ cdef void turn(const real[:, :, :, :] w, real *out, bint backwards) noexcept nog
             out += w.shape[0]
 
 
-cdef void output_row(const real *x, const Shape *s, const real *weights, const real *bias, Py_ssize_t i, real *y,
+cdef void output_row(const Source *x, const Shape *s, const real *weights, const real *bias, Py_ssize_t image, Py_ssize_t i, real *y,
                      unsigned char *scratch) noexcept nogil:
-    """Row i of the outputs of an image x. The taps are the same for all its pixels or, scattered, for every SW-th."""
+    """Row i of the outputs of an image. The taps are the same for all its pixels or, scattered, for every SW-th."""
     cdef Py_ssize_t phase, phases = s.g.SW if s.scattered else 1, step = 1 if s.scattered else s.g.SW, u, v, row, column, many
     cdef Py_ssize_t together = 3 if s.g.DW == 1 and (s.g.SW == 1 or s.g.SW == 2 and not s.scattered) else 1
     cdef bint inside
+    cdef const real *line
     cdef Row r
     cdef DepthwiseTaps *e
     r.taps = <DepthwiseTaps *>scratch
@@ -162,6 +242,7 @@ cdef void output_row(const real *x, const Shape *s, const real *weights, const r
             inside = 0 <= row < s.height
             if s.scattered and not inside:
                 continue
+            line = source_row(y, x, s, image, row, inside)
             v = 0
             while v < s.g.KW:
                 many = together if v + together <= s.g.KW else 1
@@ -174,10 +255,10 @@ cdef void output_row(const real *x, const Shape *s, const real *weights, const r
                     column = column // s.g.SW
                 e = r.taps + r.entries
                 e.taps, e.inside = many, -1 if inside else 0
-                e.at = x + (row * s.width + column) * s.channels
+                e.at = line + column * s.channels
                 e.tap = weights + (u * s.g.KW + v) * s.channels
                 e.ahead = 0         # the last rows and columns of a window are those that it has not seen before
-                if s.far and u >= s.g.KH - s.g.SH and v + many > s.g.KW - s.g.SW:
+                if s.far and not x.load.wanted and u >= s.g.KH - s.g.SH and v + many > s.g.KW - s.g.SW:
                     e.ahead = (1 if s.scattered else s.g.SH) * s.width * s.channels
                 r.column[r.entries] = column
                 r.lowest, r.highest = least(r.lowest, column), most(r.highest, column + many - 1)
@@ -230,10 +311,11 @@ cdef Py_ssize_t cut_off(const Shape *s, const Row *r, Py_ssize_t shift, Py_ssize
 
 
 def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, real[:, :, :, ::1] dw,
-                    const Py_ssize_t[::1] geometry, int threads):
+                    const Py_ssize_t[::1] geometry, tuple load, int threads):
     """dw (C, 1, KH, KW) from x (N, H, W, C) and dy (N, OH, OW, C); beyond the edges x is zero.
 
     A task takes some rows of dy and some channels and keeps the sums of its rows; these are added in order at the end.
+    load: None, or what is to become of x (ride.pxd).
     """
     cdef Shape s = shape_of(x, dy, geometry, False)
     cdef Py_ssize_t rows = x.shape[0] * s.rows, taps = s.g.KH * s.g.KW, lanes = tiles_for(&dw[0, 0, 0, 0], s.channels).lanes
@@ -243,24 +325,29 @@ def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, rea
         return
     chunks = most(1, least(TASKS, s.channels // CHANNELS))
     parts = most(1, least(ceil_div(TASKS, chunks), rows // ROWS))
-    cdef unsigned char[::1] block = Block(parts * size * sizeof(real))
+    cdef Py_ssize_t width = row_width(s.channels), room
+    cdef unsigned char[::1] block = Block((parts * size + COEFFICIENTS * width) * sizeof(real))
     cdef real *sums = <real *>&block[0]
-    cdef const real *source = &x[0, 0, 0, 0]
+    cdef Source source = source_of(&x[0, 0, 0, 0], load, &s)
+    source.load.coefficients = widen(source.load.coefficients, source.load.columns, s.channels, sums + parts * size, width)
+    source.load.columns, room = width, ring_room(sums, &source, &s)
+    cdef unsigned char[::1] scratch = Block(room * threads + 1)
     cdef const real *gradient = &dy[0, 0, 0, 0]
     cdef unsigned mode
     for task in prange(parts * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=rows * s.columns * s.channels > WORTH):
         mode = flush(sums)
-        gradient_part(source, gradient, &s, task // chunks * rows // parts, (task // chunks + 1) * rows // parts,
+        gradient_part(&source, &scratch[0] + room * threadid(), gradient, &s, task // chunks * rows // parts, (task // chunks + 1) * rows // parts,
                       task % chunks * vectors // chunks, (task % chunks + 1) * vectors // chunks, sums + task // chunks * size)
         restore(mode)
     add_parts(sums, parts, size, vectors, lanes, s.channels, taps, &dw[0, 0, 0, 0])
 
 
-cdef void gradient_part(const real *x, const real *dy, const Shape *s, Py_ssize_t row_from, Py_ssize_t row_to,
+cdef void gradient_part(const Source *shared, unsigned char *scratch, const real *dy, const Shape *s, Py_ssize_t row_from, Py_ssize_t row_to,
                         Py_ssize_t vector_from, Py_ssize_t vector_to, real *sums) noexcept nogil:
     """The sums of some rows of dy, counted over all images, and some vectors of channels."""
-    cdef const DepthwiseTiles *tiles = tiles_for(x, s.channels)
+    cdef Source x = opened(shared, scratch)
+    cdef const DepthwiseTiles *tiles = tiles_for(dy, s.channels)
     cdef Py_ssize_t vectors = ceil_div(s.channels, tiles.lanes), first = vector_from * tiles.lanes, lane, t, line, image, row
     cdef Py_ssize_t u, v, r, rows, taps, deep = ceil_div(s.g.KH, DEPTHWISE_TAPS), wide = ceil_div(s.g.KW, DEPTHWISE_TAPS), k, l
     cdef DepthwiseGradient g
@@ -285,8 +372,8 @@ cdef void gradient_part(const real *x, const real *dy, const Shape *s, Py_ssize_
                 for r in range(rows):
                     g.sums[r] = sums + ((u + r) * s.g.KW + v) * g.sums_step + lane
                     g.inside[r] = 0 <= row + (u + r) * s.g.DH < s.height
-                    g.at[r] = x + ((image * s.height + row + (u + r) * s.g.DH) * s.width + g.column) * s.channels + first
-                    g.ahead[r] = s.g.SH * s.width * s.channels if s.far else 0
+                    g.at[r] = source_row(dy, &x, s, image, row + (u + r) * s.g.DH, g.inside[r]) + g.column * s.channels + first
+                    g.ahead[r] = s.g.SH * s.width * s.channels if s.far and not x.load.wanted else 0
                 tiles.gradient(&g, rows, taps)
 
 

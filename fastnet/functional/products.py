@@ -5,6 +5,7 @@ with the taps of each phase of the stride; `weight_gradient` multiplies the pixe
 convolution is a convolution's gradient and the other way round. Here each finds its kernel.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, winograd
-from .deferred import STATISTICS, Deferred, Finish, loaded
+from .deferred import STATISTICS, Deferred, Finish, Value, loaded
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
@@ -155,27 +156,36 @@ def gather(
 ) -> None:
     if not _is_depthwise(geometry, _depth(x), out.shape[3]):
         correlate(x, w, b, out, geometry, scatter=False, finish=finish)
-        return
-    x = _memory(x)
-    depthwise.gather(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
-    if finish is not None:
-        finish.apply(out)
+    else:
+        _depthwise(depthwise.gather, x, w, b, out, geometry, finish)
+
+
+def _depthwise(
+    product: Callable[..., None],
+    x: Value,
+    w: Array,
+    b: Array | None,
+    out: Array,
+    geometry: Geometry,
+    finish: Finish | None,
+) -> None:
+    source, load = loaded(x, w.size)
+    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
+    threads = config.get_num_threads()
+    product(source, w, _vector(b, source), out, _numbers(geometry), load, arguments, sums, threads)
 
 
 def scatter(
     x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
 ) -> None:
-    deep = _is_depthwise(geometry, _depth(x), out.shape[3])
-    if not deep and ((geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w)):
+    if _is_depthwise(geometry, _depth(x), out.shape[3]):
+        _depthwise(depthwise.scatter, x, w, b, out, geometry, finish)
+    elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
         correlate(x, w, b, out, geometry, scatter=True, finish=finish)
-        return
-    x = _memory(x)
-    if deep:
-        depthwise.scatter(x, w, _vector(b, x), out, _numbers(geometry), config.get_num_threads())
     else:
-        _stamp(x, w, b, out, geometry)
-    if finish is not None:
-        finish.apply(out)
+        _stamp(_memory(x), w, b, out, geometry)
+        if finish is not None:
+            finish.apply(out)
 
 
 def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
@@ -204,7 +214,7 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
 def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry) -> Array:
     if not _is_depthwise(geometry, _depth(x), _depth(dy)):
         return weights(x, dy, geometry)
-    x, dy = _memory(x), _memory(dy)
-    dw = memory.empty((x.shape[3], 1, *geometry.kernel), x.dtype)
-    depthwise.weight_gradient(x, dy, dw, _numbers(geometry), config.get_num_threads())
+    (source, load), dy = loaded(x, 0), _memory(dy)
+    dw = memory.empty((_depth(x), 1, *geometry.kernel), x.dtype)
+    depthwise.weight_gradient(source, dy, dw, _numbers(geometry), load, config.get_num_threads())
     return dw

@@ -21,6 +21,9 @@ LARGER = {  # Winograd's tiles, cut over rows; several panels; lines; several bl
     "several blocks": ((2, 33, 61, 72), (20, 33, 1, 1), 1, 0),
     "stride 2": ((3, 18, 13, 15), (19, 18, 3, 3), 2, 1),
     "short rows": ((9, 21, 5, 4), (50, 21, 2, 3), 1, 1),
+    "depthwise": ((3, 18, 33, 31), (18, 1, 3, 3), 1, 1),
+    "depthwise, stride 2": ((2, 40, 17, 38), (40, 1, 3, 3), 2, 1),
+    "depthwise, few channels": ((5, 3, 40, 61), (3, 1, 5, 2), 1, 2),
     "pixels stepped over": ((3, 17, 9, 11), (18, 17, 1, 1), 2, 0),
 }
 

@@ -179,4 +179,6 @@ def test_too_few_channels_for_a_vector_are_refused():
     if kernels.packed_size(1, 1) == 16:
         pytest.skip("a vector of one number is never too wide")
     with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
-        kernels.correlate(np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1)
+        kernels.correlate(
+            np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1
+        )
