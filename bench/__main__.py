@@ -1,4 +1,4 @@
-"""python -m bench: ask the questions of this folder, print and keep the answers."""
+"""python -m bench: ask the questions of this folder, print and keep the answers. python -m bench profile: where time goes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench import _profile
 from bench._harness import chart, figures, machine, onnx_twin, report, roofline, summary
 from bench._harness.case import names, questions
 from bench._harness.measure import Plan, Row, ask
@@ -29,7 +30,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="How fast fastnet is, and against what. Answers are compared before they are timed; all sides run in turn.",
-        epilog=f"questions:\n{listed}",
+        epilog=f"questions:\n{listed}\n\npython -m bench profile NET: where the time of a net's training step goes, by layer",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -82,6 +83,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 
 def main(words: list[str] | None = None) -> int:
+    given = sys.argv[1:] if words is None else words
+    if given[:1] == ["profile"]:
+        return _profile.main(given[1:])
     asked = arguments(words)
     plan = Plan(
         size="quick" if asked.quick else "full",

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "trajectories": f"{ENGINE} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
-    "diagnose": f"{TRAINING} reference",  # compare_paths holds the two side by side
+    "diagnose": f"{TRAINING} reference plan",  # compare_paths holds the two side by side
     "ensemble": TRAINING,
     "search": f"{TRAINING} ensemble",
     "interop": TRAINING,

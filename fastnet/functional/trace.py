@@ -6,6 +6,7 @@ the reading of the further arrays it looks at, and nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,12 +15,13 @@ from .deferred import GRADIENT, Deferred, Finish, listeners
 
 
 class Pass(NamedTuple):
-    """What was done, the bytes of large arrays read and written, what rode along."""
+    """What was done, the bytes of large arrays read and written, what rode along, and when it was done."""
 
     what: str
     reads: int
     writes: int
     rides: tuple[str, ...] = ()
+    at: float = 0.0
 
 
 _passes: list[Pass] | None = None
@@ -46,7 +48,7 @@ def begin() -> int:
 
 def note(what: str, reads: Iterable[Any], writes: Iterable[Any], rides: tuple[str, ...] = ()) -> None:
     if _passes is not None:
-        _passes.append(Pass(what, sum(map(size, reads)), sum(map(size, writes)), rides))
+        _passes.append(Pass(what, sum(map(size, reads)), sum(map(size, writes)), rides, time.perf_counter()))
 
 
 def product(what: str, began: int, sources: Iterable[Any], out: Any, finish: Finish | None = None) -> None:
