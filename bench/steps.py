@@ -46,6 +46,7 @@ def ours(trained: Trained, n: int, side: Side) -> Call:
         return numpy_step(net, x, y, side.ops)
     loss, rule = losses.SoftmaxCrossEntropy(), optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM)
     x = side.images(x)
+    net.free_after_backward()  # as the Solver trains, and PyTorch
 
     def step() -> float:
         value = loss.forward(net.forward(x), y)
