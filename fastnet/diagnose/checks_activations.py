@@ -88,11 +88,10 @@ def activations(subject: Subject, report: Diagnosis, views: list[LayerView]) -> 
                 "fault",
                 75,
                 f"{worst.kind.lower()} is saturated",
-                f"{worst.called} puts out {worst.saturated:.0%} of its numbers at its flat ends; "
-                f"{len(flat)} of {len(ends)} such layers are over {SATURATED:.0%}",
+                f"{worst.called} puts out {worst.saturated:.0%} of its numbers at its flat ends; {len(flat)} of "
+                f"{len(ends)} such layers are over {SATURATED:.0%}",
                 "Where tanh or sigmoid is flat its slope is near 0: the gradient is multiplied by that, and the "
-                "layers before "
-                "learn nothing. It comes from weights or inputs that are too large.",
+                "layers before learn nothing. It comes from weights or inputs that are too large.",
                 "Xavier's initial weights, normalised inputs, batch norm before the activation, or ReLU.",
                 {v.name: v.saturated for v in ends},
             )
@@ -110,13 +109,11 @@ def activations(subject: Subject, report: Diagnosis, views: list[LayerView]) -> 
                 74,
                 "dead ReLUs",
                 f"{worst.zeros:.0%} of the units of {worst.called} are 0 for all {min(BATCH, len(subject.clean))} "
-                "examples of a "
-                f"batch; {len(dead)} of {len(relus)} ReLU layers are over {DEAD:.0%}",
+                f"examples of a batch; {len(dead)} of {len(relus)} ReLU layers are over {DEAD:.0%}",
                 "A unit that is 0 for every example gets no gradient and never comes back. It dies of a learning "
-                "rate that was "
-                "too high, or of biases that are far below zero.",
-                "Draw the weights anew (He), biases 0 or slightly positive, a lower rate; or LeakyReLU, which "
-                "never dies.",
+                "rate that was too high, or of biases that are far below zero.",
+                "Draw the weights anew (He), biases 0 or slightly positive, a lower rate; or LeakyReLU, which never "
+                "dies.",
                 {v.name: v.zeros for v in relus},
             )
         )
@@ -132,7 +129,7 @@ def _signal(subject: Subject, report: Diagnosis, views: list[LayerView]) -> None
         first = next(v for v in views if not v.finite)
         return report.add(
             Finding(
-                check,
+                "not_finite",
                 "fault",
                 92,
                 "numbers that are none arise inside the net",
@@ -160,9 +157,8 @@ def _signal(subject: Subject, report: Diagnosis, views: list[LayerView]) -> None
                 f"the signal {word} on its way through the net",
                 f"deviations of the layers' outputs go from {stds[0]:.2g} to {stds[-1]:.2g}; {extreme.called} has "
                 f"{extreme.std:.2g}",
-                "Each layer multiplies the size of what passes by a factor; over many layers that is a power of "
-                "it, forward and "
-                "backward.",
+                "Each layer multiplies the size of what passes by a factor; over many layers that is a power of it, "
+                "forward and backward.",
                 "He's weights before ReLU (variance 2 / fan-in), Xavier's before tanh, or batch norm; "
                 "initializers.lsuv measures.",
                 {v.name: v.std for v in hidden},
@@ -224,12 +220,10 @@ def dropout(subject: Subject, report: Diagnosis) -> None:
                     65,
                     "a layer's outputs have another size in training than in evaluation",
                     f"layer {name!r} ({type(layer).__name__}): in training they are {ratio:.3g} times those in "
-                    "evaluation "
-                    f"(mean of {REPEATS} passes, ± {error:.2g})",
+                    f"evaluation (mean of {REPEATS} passes, ± {error:.2g})",
                     "The layers behind learn to read the training size and are then shown another one. Inverted "
-                    "dropout "
-                    "divides by 1 - p in training and does nothing afterwards; vanilla dropout multiplies by 1 - p in "
-                    "evaluation. Who does both, or one of them twice, is off by that factor.",
+                    "dropout divides by 1 - p in training and does nothing afterwards; vanilla dropout multiplies "
+                    "by 1 - p in evaluation. Who does both, or one of them twice, is off by that factor.",
                     "Scale once. layers.Dropout(p) is the inverted form, p the probability to drop.",
                     {"layer": name, "ratio": ratio},
                 )

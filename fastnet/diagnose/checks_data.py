@@ -13,12 +13,24 @@ from .subject import Run, Subject
 
 __all__ = ["balance", "labels", "numbers", "scale", "splits"]
 
+PIECE = 1000  # examples at a time
 SIGMAS = 4.0  # above chance: what a probe must reach to have seen something
 
 
 def splits(subject: Subject) -> list[tuple[str, Array, Array]]:
     named = (("training", subject.raw_train), ("validation", subject.raw_val), ("test", subject.raw_test))
     return [(name, x, y) for name, (x, y) in named if len(x)]
+
+
+def _counts(array: Array) -> tuple[Array, int]:
+    """How many values of each example are not finite, and how many of all are denormal; a piece at a time, for large sets."""
+    bad, small, tiny = np.zeros(len(array), np.int64), 0, np.finfo(array.dtype).tiny
+    axes = tuple(range(1, array.ndim))
+    for start in range(0, len(array), PIECE):
+        piece = array[start : start + PIECE]
+        bad[start : start + PIECE] = np.sum(~np.isfinite(piece), axis=axes)
+        small += int(np.count_nonzero((piece != 0) & (np.abs(piece) < tiny)))
+    return bad, small
 
 
 def numbers(subject: Subject, report: Diagnosis) -> None:
@@ -28,26 +40,23 @@ def numbers(subject: Subject, report: Diagnosis) -> None:
         for what, array in (("images", x), ("labels", y)):
             if array.dtype.kind != "f":
                 continue
-            bad = ~np.isfinite(array)
+            bad, small = _counts(array)
             total += array.size
-            denormal += int(((array != 0) & (np.abs(array) < np.finfo(array.dtype).tiny)).sum())
+            denormal += small
             if bad.any():
-                rows = np.flatnonzero(bad.reshape(len(array), -1).any(1))
+                rows = np.flatnonzero(bad)
                 report.add(
                     Finding(
                         check,
                         "fault",
                         100,
                         f"the {name} {what} hold numbers that are none",
-                        f"{int(bad.sum())} values in {len(rows)} of {len(array)} examples are NaN or infinite; "
-                        "the first "
-                        f"is example {rows[0]}",
-                        "One NaN makes the loss NaN, and one update with it makes every parameter NaN. Batch "
-                        "norm carries it "
-                        "into the running statistics, where it stays.",
-                        "Remove or repair these examples; look at what made them (a division by a deviation of "
-                        "0, a missing "
-                        "value, a log of 0).",
+                        f"{int(bad.sum())} values in {len(rows)} of {len(array)} examples are NaN or infinite; the "
+                        f"first is example {rows[0]}",
+                        "One NaN makes the loss NaN, and one update with it makes every parameter NaN. Batch norm "
+                        "carries it into the running statistics, where it stays.",
+                        "Remove or repair these examples; look at what made them (a division by a deviation of 0, a "
+                        "missing value, a log of 0).",
                         {"split": name, "values": int(bad.sum()), "examples": len(rows), "first": int(rows[0])},
                     )
                 )
@@ -59,8 +68,8 @@ def numbers(subject: Subject, report: Diagnosis) -> None:
                 30,
                 "many inputs are denormal",
                 f"{denormal:,} of {total:,} numbers are smaller than the smallest normal float",
-                "Such numbers carry no information that a net could use, and arithmetic on them can be many "
-                "times slower.",
+                "Such numbers carry no information that a net could use, and arithmetic on them can be many times "
+                "slower.",
                 "Set them to zero, or scale the data.",
                 {"denormal": denormal, "total": total},
             )
@@ -93,14 +102,11 @@ def scale(subject: Subject, report: Diagnosis) -> None:
             80,
             title,
             evidence,
-            "Initial weights are made for inputs around zero with a deviation near 1. Inputs that are all "
-            "positive push all "
-            "gradients of a unit's weights to one side; large ones saturate tanh and sigmoid, and make the loss "
-            "and its "
-            "gradients as many times larger.",
-            "Zero-centre and divide by the deviation, fitted on the training split: data.Normalize().fit(data) "
-            "(a Solver "
-            "does that by itself for uint8 images).",
+            "Initial weights are made for inputs around zero with a deviation near 1. Inputs that are all positive "
+            "push all gradients of a unit's weights to one side; large ones saturate tanh and sigmoid, and make the "
+            "loss and its gradients as many times larger.",
+            "Zero-centre and divide by the deviation, fitted on the training split: data.Normalize().fit(data) (a "
+            "Solver does that by itself for uint8 images).",
             numbers,
         )
     )
@@ -116,7 +122,7 @@ def balance(subject: Subject, report: Diagnosis) -> None:
     if outside:
         return report.add(
             Finding(
-                check,
+                "label_range",
                 "fault",
                 96,
                 "labels that the net has no score for",
@@ -203,8 +209,7 @@ def labels(subject: Subject, report: Diagnosis, trial: Any) -> None:
     x_val, y_val = subject.x_val[clean], subject.y_val[clean]
     reason = (
         "A net can learn any labels by heart, so the training loss falls all the same; only the validation "
-        "accuracy, which "
-        "stays at chance, tells."
+        "accuracy, which stays at chance, tells."
     )
     if sigmas < SIGMAS:
         run: Run = trial()

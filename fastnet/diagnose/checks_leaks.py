@@ -13,6 +13,8 @@ from .subject import Subject
 
 __all__ = ["duplicates", "preprocessing"]
 
+SAMPLE = 2000  # examples that are enough for a deviation
+
 
 def _keys(x: Array) -> list[int]:
     return [hash(np.ascontiguousarray(one).tobytes()) for one in x]
@@ -44,8 +46,8 @@ def duplicates(subject: Subject, report: Diagnosis) -> None:
                 85 if share >= 0.005 else 20,
                 f"training images are in the {name} split too",
                 f"{len(pairs)} of {len(x)} {name} images ({share:.1%}) are identical to a training image: {some}",
-                "The split is there to measure what the net does with images it has not seen. On these it only "
-                "has to remember.",
+                "The split is there to measure what the net does with images it has not seen. On these it only has "
+                "to remember.",
                 "Remove duplicates before splitting; split by source (person, video, day), not by image.",
                 {"split": name, "images": len(pairs), "share": share, "first": [list(pair) for pair in pairs[:5]]},
             )
@@ -55,7 +57,7 @@ def duplicates(subject: Subject, report: Diagnosis) -> None:
 
 
 def _mean_sum(x: Array) -> tuple[Array, int]:
-    return x.reshape(len(x), -1).sum(0, dtype=np.float64), len(x)
+    return x.sum(0, dtype=np.float64).reshape(-1), len(x)
 
 
 def preprocessing(subject: Subject, report: Diagnosis) -> None:
@@ -66,8 +68,8 @@ def preprocessing(subject: Subject, report: Diagnosis) -> None:
     if not others:
         return report.skips(check, "there is no other split")
     reason = (
-        "Everything that is fitted, the mean as well as the weights, belongs to the training split alone; with numbers "
-        "from validation or test images, the score on these is that of a method which has seen them."
+        "Everything that is fitted, the mean as well as the weights, belongs to the training split alone; with "
+        "numbers from validation or test images, the score on these is that of a method which has seen them."
     )
     advice = "Fit on the training split only, and apply that to all splits: data.Normalize().fit(data) looks at x_train alone."
     found = _own_statistics(subject, others) if subject.own_normalize else _centred(train, others)
@@ -117,7 +119,7 @@ def _centred(train: Array, others: list[Array]) -> Leak | None:
     """Examples that came normalised: over which of them is the mean exactly 0?"""
     if train.dtype.kind != "f":
         return None
-    spread = float(train.std(dtype=np.float64)) or 1.0
+    spread = float(train[:SAMPLE].std(dtype=np.float64)) or 1.0
     sums = [_mean_sum(x) for x in (train, *others)]
     channels = train.shape[1] if train.ndim == 4 else 0
 

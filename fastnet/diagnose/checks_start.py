@@ -34,23 +34,22 @@ def _weighted(net: Layer) -> list[tuple[str, Layer, Array]]:
 
 def weights(subject: Subject, report: Diagnosis) -> None:
     """All-zero weights, equal units, numbers that are none."""
-    check = "initial_weights"
     broken = [name for name, p in subject.net.named_parameters() if not np.isfinite(p.data).all()]
     if broken:
         return report.add(
             Finding(
-                check,
+                "parameters",
                 "fault",
                 99,
                 "parameters that are NaN or infinite",
                 f"{len(broken)} of them, the first is {broken[0]!r}",
                 "Whatever passes such a weight is NaN, and so is every gradient.",
-                "Draw the weights anew, or load the last good checkpoint, and look for what made them: a rate "
-                "too high, a "
-                "NaN among the data.",
+                "Draw the weights anew, or load the last good checkpoint, and look for what made them: a rate too "
+                "high, a NaN among the data.",
                 {"parameters": broken[:20]},
             )
         )
+    check = "initial_weights"
     weighted = _weighted(subject.net)
     hidden = weighted[:-1] if len(weighted) > 1 else []
     # a last layer of zeros is fine (its units differ by their labels), so is a residual branch that starts closed
@@ -72,11 +71,9 @@ def weights(subject: Subject, report: Diagnosis) -> None:
             94,
             f"all weights of hidden layers are {what}",
             f"{len(same)} of {len(weighted)} layers with weights, the first is layer {name!r} "
-            f"({type(layer).__name__}): all its "
-            f"{layer._parameters['weight'].data.shape[0]} units compute the same",
-            "Units that compute the same get the same gradient and stay the same for ever; with zeros the "
-            "gradient does not "
-            "even pass to the layers before. Nothing breaks the symmetry.",
+            f"({type(layer).__name__}): all its {layer._parameters['weight'].data.shape[0]} units compute the same",
+            "Units that compute the same get the same gradient and stay the same for ever; with zeros the gradient "
+            "does not even pass to the layers before. Nothing breaks the symmetry.",
             "Draw the weights: initializers.he_normal before ReLU, xavier_normal before tanh. Biases may be zero.",
             {"layers": [one for one, _, _ in same], "zero": zero},
         )
@@ -92,8 +89,7 @@ def modes(subject: Subject, report: Diagnosis) -> None:
     others = [name for name, layer in leaves(subject.net) if not layer.training and (name, layer) not in asleep]
     reason = (
         "In evaluation mode batch norm uses its running statistics, which then no batch updates; before training "
-        "they are 0 and "
-        "1, so it does not normalise, and it keeps nothing for backward. Dropout drops nothing."
+        "they are 0 and 1, so it does not normalise, and it keeps nothing for backward. Dropout drops nothing."
     )
     if asleep and (subject.net.training or untracked):
         name, layer = asleep[0]
@@ -104,9 +100,8 @@ def modes(subject: Subject, report: Diagnosis) -> None:
                 "fault",
                 95,
                 "batch norm was left in evaluation mode",
-                f"{len(asleep)} of {len(norms)} batch norms, the first is layer {name!r} "
-                f"({type(layer).__name__}); the net "
-                f"itself is in {'training' if subject.net.training else 'evaluation'} mode; their {state}",
+                f"{len(asleep)} of {len(norms)} batch norms, the first is layer {name!r} ({type(layer).__name__}); "
+                f"the net itself is in {'training' if subject.net.training else 'evaluation'} mode; their {state}",
                 reason,
                 "net.train() before training, net.eval() (or net.predict, which does it by itself) before evaluation.",
                 {"layers": [one for one, _ in asleep], "untracked": untracked},
@@ -157,12 +152,11 @@ def first_loss(subject: Subject, report: Diagnosis) -> None:
                 50,
                 "the first loss is far above that of guessing",
                 f"the loss on {len(x)} training examples is {shown}",
-                "An untrained net should find all classes about equally likely (softmax: ln of their number, "
-                "SVM: their number "
-                "less one). A larger loss means scores that are large and wrong: the first steps are spent on "
-                "taking that back.",
-                "Smaller weights in the last layer (models do that: N(0, 0.01^2)), normalised inputs, or a look "
-                "at the labels.",
+                "An untrained net should find all classes about equally likely (softmax: ln of their number, SVM: "
+                "their number less one). A larger loss means scores that are large and wrong: the first steps are "
+                "spent on taking that back.",
+                "Smaller weights in the last layer (models do that: N(0, 0.01^2)), normalised inputs, or a look at "
+                "the labels.",
                 {"loss": value, "chance": chance},
             )
         )

@@ -42,9 +42,8 @@ def gradient(subject: Subject, report: Diagnosis, seconds: float) -> None:
     numbers = {"error": worst.error, "layers": found.suspects, "place": worst.place}
     wrong = [row for row in found.compared if row.verdict == "wrong"]
     reason = (
-        "Training with a wrong gradient often works a little, which hides it. Backward must agree with (f(w + h) "
-        "- f(w - h)) / 2h "
-        "to 1e-7 or so, where the loss has kinks to 1e-4; above 1e-2 it is wrong."
+        "Training with a wrong gradient often works a little, which hides it. Backward must agree with (f(w + h) - "
+        "f(w - h)) / 2h to 1e-7 or so, where the loss has kinks to 1e-4; above 1e-2 it is wrong."
     )
     advice = (
         "fastnet.check_gradients(net, x, y) prints every coordinate; read the layer's backward against its forward."
@@ -134,13 +133,12 @@ def fit(subject: Subject, report: Diagnosis, seconds: float) -> list[Run]:
             "fault",
             72,
             f"the net cannot learn {len(rows)} examples by heart",
-            f"after {longest} steps of Adam the loss has gone from {runs[0].start:.3g} "
-            f"to {best:.3g}{known} "
-            "(the best of the rates 1e-3, 1e-2 and 1e-4, without regularization)",
-            "Any net of some size can. Where it cannot, something does not work: a gradient that is wrong or does not "
-            "arrive, labels that contradict each other, outputs that the loss does not fit.",
-            "Do not train on all data before this works. Look at the findings above; then take layers out until "
-            "it does.",
+            f"after {longest} steps of Adam the loss has gone from {runs[0].start:.3g} to {best:.3g}{known} (the "
+            "best of the rates 1e-3, 1e-2 and 1e-4, without regularization)",
+            "Any net of some size can. Where it cannot, something does not work: a gradient that is wrong or does "
+            "not arrive, labels that contradict each other, outputs that the loss does not fit.",
+            "Do not train on all data before this works. Look at the findings above; then take layers out until it "
+            "does.",
             {"start": runs[0].start, "best": best, "accuracy": right},
         )
     )
@@ -180,15 +178,13 @@ def learning_rate(subject: Subject, report: Diagnosis, trial: Run, steps: int, s
         title, reason = (
             "the learning rate is too low",
             "A loss that barely changes means a rate that is probably too low: the steps are in the right "
-            "direction, but so small "
-            "that the net stands still. Updates should be about 1e-3 of the weights.",
+            "direction, but so small that the net stands still. Updates should be about 1e-3 of the weights.",
         )
     elif better and factor < 1:
         title, reason = (
             "the learning rate is too high",
-            "A loss that explodes, jumps or becomes NaN means a rate that is too high: each step goes far past "
-            "the minimum along "
-            "the steepest direction. Updates should be about 1e-3 of the weights.",
+            "A loss that explodes, jumps or becomes NaN means a rate that is too high: each step goes far past the "
+            "minimum along the steepest direction. Updates should be about 1e-3 of the weights.",
         )
     else:
         if trial.problem or trial.gain < 0.02:

@@ -18,7 +18,7 @@ __all__ = ["doctor"]
 OP = "doctor"
 STEPS = 60  # of a trial
 # While one of these stands, what training does says nothing of the rate or the net: it follows from them.
-ROOTS = {"numbers", "classes", "initial_weights", "modes", "gradients", "signal", "labels"}
+ROOTS = {"numbers", "label_range", "parameters", "initial_weights", "modes", "gradients", "not_finite", "labels"}
 # These, too, change which rate is right.
 SCALES = {"input_scale", "saturation", "dead_relus"}
 
@@ -102,7 +102,7 @@ class _Rounds:
         subject, report = self.subject, self.report
         checks_start.weights(subject, report)
         checks_start.modes(subject, report)
-        if self._rooted("classes", "initial_weights" if "NaN" in _titles(report) else ""):
+        if "label_range" in report or "parameters" in report:
             return
         checks_start.first_loss(subject, report)
         checks_start.regularization(subject, report)
@@ -111,9 +111,8 @@ class _Rounds:
         checks_activations.dropout(subject, report)
         report.pictures += pictures.of_layers(views)
         report.pictures += pictures.of_examples(subject)
-        if "signal" in report and "not finite" in _titles(report):
-            return
-        checks_training.gradient(subject, report, self.seconds / 5)
+        if "not_finite" not in report:
+            checks_training.gradient(subject, report, self.seconds / 5)
 
     def training(self) -> None:
         subject, report = self.subject, self.report
@@ -140,10 +139,3 @@ class _Rounds:
         checks_training.update_ratio(subject, report, trial)
         checks_training.gap(subject, report)
         report.pictures += pictures.of_runs(runs, few, subject.rule_name)
-
-    def _rooted(self, *checks_: str) -> bool:
-        return any(one.check in checks_ and one.severity == "fault" for one in self.report.findings)
-
-
-def _titles(report: Diagnosis) -> str:
-    return " ".join(one.title + " " + one.evidence for one in report.findings)

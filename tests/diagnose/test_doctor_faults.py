@@ -196,3 +196,35 @@ def test_the_same_images_in_training_and_validation(digits):
     assert one.check == "duplicates"
     assert one.numbers["images"] == 10
     assert one.numbers["first"][0] == [40, 5]
+
+
+def test_labels_that_the_net_has_no_score_for(digits):
+    net = Sequential(Flatten(), Linear(784, 9))
+    one = first(doctor(net, digits))
+    assert one.check == "label_range"
+    assert one.numbers["outside"] == [9]
+
+
+def test_parameters_that_are_nan(digits):
+    net = dense()
+    net[3].weight.data[2, 5] = np.nan
+    one = first(doctor(net, digits))
+    assert one.check == "parameters"
+    assert "'3.weight'" in one.evidence
+
+
+def test_a_signal_that_vanishes_on_its_way(digits):
+    net = Sequential(Flatten(), *(layer for i in range(6) for layer in (Linear(784 if not i else 40, 40), Tanh())))
+    for layer in net:
+        if isinstance(layer, Linear):
+            layer.weight.data *= 0.02
+            layer.bias.data *= 0
+    assert "signal" in doctor(net.append(Linear(40, 10)), digits)
+
+
+def test_a_first_loss_far_from_that_of_guessing(digits):
+    net = dense()
+    net[5].weight.data *= 100
+    one = first(doctor(net, digits))
+    assert one.check == "first_loss"
+    assert one.numbers["loss"] > 2 * one.numbers["chance"]
