@@ -24,7 +24,7 @@ WORTH = {
     1: 1000,
 }  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
 DEEP = 50  # times the planes: products in a sum from which on it pays all the same
-WORTH_GRADIENT = {3: 1000, 2: 1000, 1: 500}  # the same for the gradient of the weights
+WORTH_GRADIENT = {3: 1700, 2: 1000, 1: 400}  # the same for the gradient of the weights
 TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
