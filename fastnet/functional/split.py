@@ -201,14 +201,14 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     return True
 
 
-def _loaded(x: Value, lines: bool, times: int = 1) -> tuple[Array, tuple[Array | None, Array, float] | None]:
-    """The array of an operand that is read so many times, and its Load; `lines`: every pixel as an image of its own."""
+def _loaded(x: Value, apart: bool, times: int = 1) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+    """The array of an operand that is read so many times, and its Load; `apart`: every pixel as an image of its own."""
     if isinstance(x, Deferred) and times > TIMES[1 if x.b is None else 2]:
         x = x.memory()
     array, load = x.load() if isinstance(x, Deferred) else (x, None)
-    if not lines:
+    if not apart:
         return array, load
-    line = -1, 1, 1, array.shape[3]
+    shape = -1, 1, 1, array.shape[3]
     if load is not None and load[0] is not None:
-        load = load[0].reshape(line), *load[1:]
-    return array.reshape(line), load
+        load = load[0].reshape(shape), *load[1:]
+    return array.reshape(shape), load
