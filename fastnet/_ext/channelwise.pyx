@@ -4,10 +4,15 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastnet._ext.columns cimport chunk_rows, row_width
-from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts, finish_of, finish_run, load_of, load_run, widen
+from fastnet._ext.functions cimport F_SIGMOID, F_TANH, derivative, function
+from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts, finish_of, finish_run, load as load_pixels, load_of, load_run, widen
 from fastnet._ext.types cimport real
 
 from fastnet._ext.memory import Block
+
+cdef enum:
+    TOGETHER = 256      # numbers whose t is on the stack
+    FINISHED = 8192     # numbers whose derivative waits in the cache to be finished
 
 
 def apply(const real[:, :, :, ::1] x, tuple load, real[:, :, :, ::1] y, int threads):
@@ -42,3 +47,65 @@ def finish(real[:, :, :, ::1] out, tuple finish, double[:, ::1] sums, int thread
         finish_run(&f, target, k * step * channels, min(step, rows - k * step) * channels, width, parts + k * SUMS * width)
     # The pixels of a row of `width` numbers count as parts of their own.
     add_parts(f.kind, parts, chunks, width, channels, width // channels, &sums[0, 0], sums.shape[1])
+
+
+# --- functions of t other than a rectifier ------------------------------------------------------------------------------------
+
+def activate(int f, const real[:, :, :, ::1] x, tuple load, real[:, :, :, ::1] y, double alpha, int threads):
+    """y = f(t), t the map of x, f of functions.pxd: one pass."""
+    cdef double[:, ::1] sums = None
+    cdef const real *dy = NULL
+    if y.size:
+        activate_chunks(f, x, load, dy, y, alpha, None, sums, threads)
+
+
+def activate_backward(int f, const real[:, :, :, ::1] x, tuple load, const real[:, :, :, ::1] dy, real[:, :, :, ::1] out, double alpha,
+                      tuple finish, double[:, ::1] sums, int threads):
+    """out = dy * f'(t), t the map of x, and its Finish: one pass."""
+    if out.size:
+        activate_chunks(f, x, load, &dy[0, 0, 0, 0], out, alpha, finish, sums, threads)
+
+
+cdef void activate_chunks(int f, const real[:, :, :, ::1] x, tuple load, const real *dy, real[:, :, :, ::1] out, double alpha,
+                          tuple finish, double[:, ::1] sums, int threads):
+    cdef Py_ssize_t channels = x.shape[3], rows = x.shape[0] * x.shape[1] * x.shape[2], width = row_width(channels)
+    cdef Py_ssize_t step = chunk_rows(rows, channels), chunks = (rows + step - 1) // step, k
+    cdef Load m = load_of(&x[0, 0, 0, 0], load)
+    cdef real *target = &out[0, 0, 0, 0]
+    cdef Finish r = finish_of(target, finish)
+    cdef Py_ssize_t part = SUMS * width if r.kind else 0
+    cdef unsigned char[::1] scratch = Block(2 * COEFFICIENTS * width * sizeof(real))
+    cdef unsigned char[::1] room = Block(chunks * part * sizeof(double) + 1)
+    cdef double *parts = <double *>&room[0]
+    cdef real *wide = <real *>&scratch[0]
+    m.coefficients, m.columns = widen(m.coefficients, m.columns, channels, wide, width), width
+    r.coefficients, r.columns = widen(r.coefficients, r.columns, channels, wide + COEFFICIENTS * width, width), width
+    memset(parts, 0, chunks * part * sizeof(double))
+    cdef const real *source = &x[0, 0, 0, 0]
+    for k in prange(chunks, nogil=True, num_threads=min(threads, <int>chunks), schedule="static"):
+        activate_chunk(f, &m, source, dy, target, k * step * channels, min(rows, (k + 1) * step) * channels, <real>alpha, &r, width,
+                       parts + k * part)
+    if r.kind:
+        add_parts(r.kind, parts, chunks, width, channels, width // channels, &sums[0, 0], sums.shape[1])
+
+
+cdef void activate_chunk(int f, const Load *m, const real *x, const real *dy, real *out, Py_ssize_t at, Py_ssize_t end, real alpha,
+                         const Finish *r, Py_ssize_t width, double *sums) noexcept nogil:
+    """Rows of `width` numbers; what is done to the derivative is done when some have gathered, in the cache."""
+    cdef real t[TOGETHER]
+    cdef Py_ssize_t done = at, c, n, size
+    while at < end:
+        size = min(width, end - at)
+        for c from 0 <= c < size by TOGETHER:
+            n = min(TOGETHER, size - c)
+            load_pixels(m, x + at + c, c, n, t)
+            if dy == NULL:
+                function(f, t, out + at + c, n, alpha)
+                continue
+            if f == F_SIGMOID or f == F_TANH:
+                function(f, t, t, n, alpha)
+            derivative(f, t, dy + at + c, out + at + c, n, alpha)
+        at += size
+        if r.kind and (at - done >= FINISHED or at == end):
+            finish_run(r, out, done, at - done, width, sums)
+            done = at

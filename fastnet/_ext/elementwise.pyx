@@ -8,22 +8,24 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from fastnet._ext.columns cimport chunk_rows, row_width
+from fastnet._ext.functions cimport (
+    F_ELU, F_GELU, F_LEAKY_RELU, F_RELU, F_SIGMOID, F_SILU, F_SOFTPLUS, F_TANH, derivative, function,
+)
 from fastnet._ext.types cimport real
-from fastnet._ext.vmath cimport exp_, expm1_, log1p_, normal_, tanh_
 
 from fastnet._ext.memory import Block
 
 ctypedef unsigned char byte
 
-cpdef enum:
-    RELU
-    LEAKY_RELU
-    ELU
-    SIGMOID
-    TANH
-    GELU
-    SILU
-    SOFTPLUS
+cpdef enum:              # functions.pxd's, for Python
+    RELU = F_RELU
+    LEAKY_RELU = F_LEAKY_RELU
+    ELU = F_ELU
+    SIGMOID = F_SIGMOID
+    TANH = F_TANH
+    GELU = F_GELU
+    SILU = F_SILU
+    SOFTPLUS = F_SOFTPLUS
 
 cdef enum:
     BLOCK = 16384      # numbers: 64 KB of floats, a fraction of the second-level cache
@@ -34,83 +36,6 @@ cdef inline Py_ssize_t blocks(Py_ssize_t n) noexcept nogil:
 
 
 # --- activations ------------------------------------------------------------------------------------------------------------
-
-cdef inline real logistic(real x, real *rest) noexcept nogil:
-    """p = 1 / (1 + exp(-x)) and rest = 1 - p, both without cancellation, and without overflow."""
-    cdef real one = 1, e = exp_(-x if x > 0 else x), d = one / (one + e)
-    rest[0] = e * d if x > 0 else d
-    return d if x > 0 else e * d
-
-
-cdef void function(int f, const real *x, real *y, Py_ssize_t n, real a) noexcept nogil:
-    """y = f(x). Comparisons are turned so that NaN stays NaN."""
-    cdef Py_ssize_t i
-    cdef real zero = 0, twenty = 20, e, v
-    if f == RELU:
-        for i in range(n):
-            y[i] = zero if x[i] <= zero else x[i]
-    elif f == LEAKY_RELU:
-        for i in range(n):
-            y[i] = x[i] if x[i] > zero else a * x[i]
-    elif f == ELU:
-        for i in range(n):
-            v = x[i]
-            e = a * expm1_(zero if v > zero else v)
-            y[i] = v if v > zero else e
-    elif f == SIGMOID:
-        for i in range(n):
-            y[i] = logistic(x[i], &e)
-    elif f == TANH:
-        for i in range(n):
-            y[i] = tanh_(x[i])
-    elif f == GELU:
-        for i in range(n):
-            y[i] = x[i] * normal_(x[i], &e)
-    elif f == SILU:
-        for i in range(n):
-            y[i] = x[i] * logistic(x[i], &e)
-    elif f == SOFTPLUS:
-        for i in range(n):                   # max(x, 0) + log(1 + exp(-|x|))
-            v = x[i]
-            e = log1p_(exp_(-v if v > zero else v)) + (v if v > zero else zero)
-            y[i] = v if v > twenty else e
-
-
-cdef void derivative(int f, const real *s, const real *dy, real *dx, Py_ssize_t n, real a) noexcept nogil:
-    """dx = dy * f'(x), from s: the output y for RELU, SIGMOID and TANH, else the input x."""
-    cdef Py_ssize_t i
-    cdef real one = 1, zero = 0, twenty = 20, density = 0.3989422804014327, e, p, v
-    if f == RELU:
-        for i in range(n):
-            v = dy[i]                        # read it in any case: a load under a condition is no vector at the lowest level
-            dx[i] = zero if s[i] <= zero else v
-    elif f == LEAKY_RELU:
-        for i in range(n):
-            dx[i] = dy[i] if s[i] > zero else a * dy[i]
-    elif f == ELU:
-        for i in range(n):
-            v = s[i]
-            e = a * exp_(zero if v > zero else v)
-            dx[i] = dy[i] if v > zero else dy[i] * e
-    elif f == SIGMOID:
-        for i in range(n):
-            dx[i] = dy[i] * (s[i] * (one - s[i]))
-    elif f == TANH:
-        for i in range(n):
-            dx[i] = dy[i] * (one - s[i] * s[i])
-    elif f == GELU:
-        for i in range(n):
-            p = normal_(s[i], &e)
-            dx[i] = dy[i] * (p + s[i] * e * density)
-    elif f == SILU:
-        for i in range(n):
-            p = logistic(s[i], &e)
-            dx[i] = dy[i] * p * (one + s[i] * e)
-    elif f == SOFTPLUS:
-        for i in range(n):
-            p = logistic(s[i], &e)
-            dx[i] = dy[i] if s[i] > twenty else dy[i] * p
-
 
 def activate(int f, const real[::1] x, real[::1] y, double a, int threads):
     """y = f(x); a is the slope of LEAKY_RELU and the alpha of ELU."""

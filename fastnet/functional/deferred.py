@@ -77,7 +77,7 @@ class Deferred:
         """v in channels-last memory, made in one pass at the first call."""
         if self._value is None:
             self._value = memory.empty(self.a.shape, self.a.dtype)
-            kernels.apply(self.a, self._map(), self._value, config.get_num_threads())
+            kernels.apply(self.a, self.map(), self._value, config.get_num_threads())
             for listener in listeners:
                 listener("memory", self, self._value)
         return self._value
@@ -88,9 +88,10 @@ class Deferred:
 
     def load(self) -> tuple[Array, tuple[Array | None, Array, float] | None]:
         """What a product loads: an array and the Load that makes v of it (None: it is v)."""
-        return (self.a, self._map()) if self._value is None else (self._value, None)
+        return (self.a, self.map()) if self._value is None else (self._value, None)
 
-    def _map(self) -> tuple[Array | None, Array, float]:
+    def map(self) -> tuple[Array | None, Array, float]:
+        """The Load that makes v of a."""
         coefficients = identity(self.a.shape[3], self.a.dtype) if self.coefficients is None else self.coefficients
         return self.b, coefficients, self.slope
 
@@ -180,7 +181,7 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
     sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     sums = np.zeros((3, value.a.shape[3]))
     b = value.b if value.normalised or (slope != 1 and sign is None) else None
-    return Finish(GRADIENT, sums, add, sign, value.a, b, value._map()[1], slope)
+    return Finish(GRADIENT, sums, add, sign, value.a, b, value.map()[1], slope)
 
 
 def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) -> Value:
@@ -215,7 +216,7 @@ def joins(part: Value) -> bool:
 def _linear(part: Value) -> tuple[Array, Array]:
     """An array and the coefficients that make the part of it."""
     if isinstance(part, Deferred) and joins(part):
-        return part.a, part._map()[1]
+        return part.a, part.map()[1]
     made = memory_of(part)
     return made, identity(made.shape[3], made.dtype)
 

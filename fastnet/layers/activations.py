@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import functional
+from .._ext import elementwise
 from ..functional import checks
 from ..functional.deferred import Deferred, Into, Value, deliver, whole
+from ..functional.deferred_activation import activate, activate_back
 from ..memory import Array
 from .base import Layer
 
@@ -58,6 +60,33 @@ class _Rectifier(_Activation):
         return None if into is None else deliver(dy, into, gated=True)
 
 
+class _Smooth(_Activation):
+    """The others whose y is a function of x alone: one pass over what is Deferred, and one over its gradient."""
+
+    function: ClassVar[int]
+
+    def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
+        kept = self._kept()
+        if not isinstance(kept, Deferred):
+            return super().backward(dy)
+        checks.gradient(type(self).__name__, dy, kept.shape, kept.dtype)
+        return activate_back(dy, kept, Into(), self.function, self._alpha()).array()
+
+    def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        if not isinstance(x, Deferred) or not x.linear or x.made:
+            return super().carry(x)
+        return self._keep(activate(x, self.function, self._alpha()), x)
+
+    def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
+        kept = self._kept()
+        if not isinstance(kept, Deferred):
+            return super().carry_back(dy, into, accumulate=accumulate)
+        return None if into is None else activate_back(dy, kept, into, self.function, self._alpha())
+
+    def _alpha(self) -> float:
+        return float(self.settings.get("alpha", 0))
+
+
 class ReLU(_Rectifier):
     """y = max(x, 0).  Nair & Hinton 2010."""
 
@@ -78,55 +107,61 @@ class LeakyReLU(_Rectifier):
         self.slope = self.settings["negative_slope"]
 
 
-class ELU(_Activation):
+class ELU(_Smooth):
     """y = x if x > 0, else alpha * (exp(x) - 1).  Clevert, Unterthiner & Hochreiter 2016."""
 
     pair = functional.elu, functional.elu_backward
+    function = elementwise.ELU
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__(alpha=checks.number("ELU", alpha, "alpha"))
 
 
-class Sigmoid(_Activation):
+class Sigmoid(_Smooth):
     """y = 1 / (1 + exp(-x))."""
 
     pair = functional.sigmoid, functional.sigmoid_backward
+    function = elementwise.SIGMOID
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class Tanh(_Activation):
+class Tanh(_Smooth):
     """y = tanh(x)."""
 
     pair = functional.tanh, functional.tanh_backward
+    function = elementwise.TANH
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class GELU(_Activation):
+class GELU(_Smooth):
     """y = x * Phi(x), Phi the normal distribution function.  Hendrycks & Gimpel 2016."""
 
     pair = functional.gelu, functional.gelu_backward
+    function = elementwise.GELU
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class SiLU(_Activation):
+class SiLU(_Smooth):
     """y = x / (1 + exp(-x)).  Elfwing, Uchibe & Doya 2018."""
 
     pair = functional.silu, functional.silu_backward
+    function = elementwise.SILU
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class Softplus(_Activation):
+class Softplus(_Smooth):
     """y = log(1 + exp(x)); x itself above 20."""
 
     pair = functional.softplus, functional.softplus_backward
+    function = elementwise.SOFTPLUS
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ import pytest
 import fastnet
 from fastnet import losses, models
 from fastnet.layers import (
+    ELU,
+    GELU,
     AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm1d,
@@ -25,6 +27,10 @@ from fastnet.layers import (
     ReLU,
     Residual,
     Sequential,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
 )
 
 
@@ -51,6 +57,20 @@ NETS = {
     "conv and relu without a norm": lambda: Sequential(Conv2d(3, 5, 3), ReLU(), Conv2d(5, 4, 2, padding=1), ReLU()),
     "leaky": lambda: Sequential(*block(3, 5, slope=0.2), *block(5, 4, slope=0.0)),
     "a slope that does not rectify": lambda: Sequential(*block(3, 5, slope=-0.5), *block(5, 4, slope=1.5)),
+    "other activations": lambda: Sequential(
+        *block(3, 5)[:2],
+        GELU(),
+        *block(5, 4)[:2],
+        SiLU(),
+        Conv2d(4, 6, 1),
+        BatchNorm2d(6),
+        ELU(0.5),
+        *block(6, 5)[:2],
+        Tanh(),
+    ),
+    "an activation behind a residual": lambda: Sequential(
+        *block(3, 5)[:2], Residual(Sequential(Sigmoid(), *block(5, 5)[:2])), Softplus(), Conv2d(5, 4, 1)
+    ),
     "stride": lambda: Sequential(*block(3, 5, 2), *block(5, 4, 3)),
     "max-pooling behind a relu": lambda: Sequential(*block(3, 5), MaxPool2d(2), *block(5, 4), MaxPool2d(3, 2, 1)),
     "relu behind max-pooling": lambda: Sequential(*block(3, 5)[:2], MaxPool2d(2), ReLU(), *block(5, 4)),
