@@ -104,7 +104,7 @@ def correlate(
 ) -> bool:
     """`products.correlate`, if this machine and these numbers allow it; `keep` the packed weights if they come again.
 
-    The Finish sees the pixels that a phase makes; statistics are those of the last phase.
+    A Finish is one of products of a single phase.
     """
     if amx_correlate is None or x.dtype != np.float32:
         return False

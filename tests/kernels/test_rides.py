@@ -154,7 +154,7 @@ def test_threads_do_not_change_a_bit_of_what_rides(name):
 
 
 def test_products_need_no_pass_of_their_own_for_a_finish():
-    for name in ("several blocks", "lines of pixels", "phases"):
+    for name in ("several blocks", "lines of pixels", "rows of 16 images"):
         source, target, w_shape, geometry, scatter = next(c.values for c in CASES if c.id == f"{name} scattered")
         rng = np.random.default_rng(5)
         with mock.patch.object(Finish, "apply", side_effect=AssertionError):
