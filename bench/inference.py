@@ -1,8 +1,8 @@
 """Inference: how long do the scores of one image and of 64 take, of seven nets?
 
-Evaluation mode, no gradients, float32 and, for "medium" and PyTorch's bfloat16 (autocast), products of bfloat16. PyTorch is
-compiled with its weights frozen, too; ONNX Runtime computes in float32, with its graph optimised. Running statistics are not
-those of a new net, so that batch norm has something to do.
+Evaluation mode, no gradients; batch norms folded into the weights (`net.fold()`), as the others fold them: PyTorch is compiled
+with frozen weights too, ONNX Runtime optimises its graph. Products in float32 and, at "medium" and in PyTorch's autocast, of
+bfloat16. Running statistics are not those of a new net, so that batch norm has something to do.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def ours(trained: Trained, n: int, side: Side) -> Call:
     net, images = built(trained), side.images(steps.batch(trained, n)[0])
     if not side.compiled:
         return lambda: numpy_forward(net, images, side.ops, training=False)[0]
-    return lambda: net.forward(images)
+    folded = net.fold()
+    return lambda: folded.forward(images)
 
 
 def torch_call(trained: Trained, n: int, side: TorchSide) -> Call:
