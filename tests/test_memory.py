@@ -184,6 +184,9 @@ def test_without_memory_the_kept_pieces_are_given_back_before_giving_up():
     """In a process of its own, whose address space is limited to little more than it has."""
     program = """
 import resource
+with open('/proc/self/statm') as file:
+    size = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (2 << 30), resource.RLIM_INFINITY))   # no room for a range of addresses
 from fastnet import memory
 pieces = [memory.empty((1 << 24,), 'u1') for _ in range(8)]
 del pieces                                                    # 128 MB are kept
@@ -224,3 +227,45 @@ def test_images_in_any_other_order_are_copied_into_that_order(dtype):
         assert copied.flags.c_contiguous
         assert not np.shares_memory(copied, other)
         np.testing.assert_array_equal(copied, other)
+
+
+@linux
+def test_large_pieces_that_lie_side_by_side_grow_together():
+    pieces = [memory.empty((4 << 20,), np.uint8) for _ in range(6)]
+    places = sorted(map(address, pieces))
+    assert np.array_equal(np.diff(places), [4 << 20] * 5)
+    fresh = memory.statistics()["fresh"]
+    del pieces
+    whole = memory.empty((24 << 20,), np.uint8)
+    assert address(whole) == places[0]
+    assert memory.statistics()["fresh"] == fresh
+    assert memory.statistics()["kept"] == 0
+
+
+@linux
+def test_the_lowest_free_place_is_taken_and_the_rest_stays_free():
+    pieces = [memory.empty((8 << 20,), np.uint8) for _ in range(5)]
+    places = sorted(map(address, pieces))
+    by_place = {address(piece): piece for piece in pieces}
+    del pieces
+    del by_place[places[1]], by_place[places[3]]
+    small = memory.empty((2 << 20,), np.uint8)
+    other = memory.empty((4 << 20,), np.uint8)
+    assert address(small) == places[1]
+    assert address(other) == places[1] + (2 << 20)
+    assert address(memory.empty((8 << 20,), np.uint8)) == places[3]
+
+
+@linux
+def test_what_is_given_back_is_the_systems_again():
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    large = memory.empty((96 << 20,), np.uint8)
+    large.fill(1)
+    before = resident()
+    del large
+    assert resident() > before - (8 << 20)
+    memory.empty_cache()
+    assert resident() < before - (80 << 20)
