@@ -161,6 +161,6 @@ static inline void amx_product(int planes, int rows, int columns, const amx_oper
     }
 }
 #undef CASE
-#undef EACH /* the others: amx_pairs.h */
+#undef EACH
 
 #endif

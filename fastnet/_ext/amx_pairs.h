@@ -284,7 +284,6 @@ static inline void amx_pair_product(int planes, int rows, int columns, const amx
 #undef CASE
 #undef STEP
 #undef ROWS_ONCE
-#undef LOAD_ONCE
 #undef SMALL
 #undef LARGE
 
@@ -304,13 +303,5 @@ static inline int amx_collect(const float *sums, const int *index, ptrdiff_t cou
     }
     return !wrong;
 }
-#undef ROWS_OF
-#undef COLUMNS_OF
-#undef ALL
-#undef LOAD
-#undef STORE
-#undef ZERO
-#undef MULTIPLY
-#undef BARRIER
 
 #endif

@@ -15,7 +15,7 @@ from .._ext import correlate as kernels
 from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
-from . import checks, split, winograd
+from . import checks, split, split_winograd, winograd
 from .deferred import Deferred, Finish, Value, loaded
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
@@ -49,7 +49,8 @@ def correlate(
     # A Finish rides on a product that sees all pixels at once: the phases of a stride would each read every second pixel, which
     # takes 1.0 to 1.5 times as long as a pass of its own.
     rides = finish if whole and len(phases) == 1 else None
-    if not any(faster.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for faster in (split, winograd)):
+    faster = (split_winograd, split, winograd)
+    if not any(module.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for module in faster):
         _direct(x, w, b, out, geometry, scatter, rides)
     if finish is not None and rides is None:
         finish.apply(out)

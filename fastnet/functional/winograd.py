@@ -20,12 +20,11 @@ TILES = 16  # at least: transformed weights are 16/9 as large, and written and r
 GAIN = 1.3  # times fewer multiplications, at least: 1.27 on outputs of 3x3, where half of the tiles hang over the edge
 
 
-def _fits(phases: list[Plan], channels: int, filters: int) -> bool:
-    """Is it one product over 3x3 neighbours that moves by 1, of enough channels?"""
-    near = len(phases) == 1 and all(
+def fits(phases: list[Plan]) -> bool:
+    """Is it one product over 3x3 neighbours that moves by 1?"""
+    return len(phases) == 1 and all(
         (axis.offsets, axis.step, axis.by) == ((0, 1, 2), 1, 1) for axis in (phases[0].rows, phases[0].columns)
     )
-    return near and min(channels, filters) >= CHANNELS
 
 
 def pays(images: int, rows: int, columns: int) -> bool:
@@ -50,7 +49,7 @@ def correlate(
     _, h, wide, depth = x.a.shape if isinstance(x, Deferred) else x.shape
     channels, filters = depth // groups, out.shape[3] // groups
     phases = plans((h, wide), out.shape[1:3], geometry, scatter)
-    if x.dtype != np.float32 or not _fits(phases, channels, filters) or not pays(*out.shape[:3]):
+    if x.dtype != np.float32 or min(channels, filters) < CHANNELS or not fits(phases) or not pays(*out.shape[:3]):
         return False
     source, load = loaded(x, w.size)
     arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)

@@ -9,14 +9,18 @@ import numpy as np
 from kernels.geometries import integers, layouts, random_transposed
 
 from fastnet import _ext, config, functional, reference
-from fastnet.functional import products, split, winograd
+from fastnet.functional import products, split, split_winograd, winograd
 
+WINOGRAD = "amx, Winograd"
 linear = import_module("fastnet.functional.linear")  # the module, which `functional` hides behind its function
 
 
 @contextmanager
 def at_level(level):
-    """The convolution kernels of one instruction-set level, whatever level is in use."""
+    """The convolution kernels of one instruction-set level, whatever level is in use. At "amx" all products are direct, at
+    WINOGRAD, the same level, those of Winograd come first."""
+    tiles = _ext.load("amx_winograd", "amx") if level == WINOGRAD else None
+    level = "amx" if level == WINOGRAD else level
     with (
         mock.patch.object(products, "kernels", _ext.load("correlate", level)),
         mock.patch.object(products, "weight_kernels", _ext.load("weights", level)),
@@ -24,6 +28,7 @@ def at_level(level):
         mock.patch.object(linear, "kernels", _ext.load("rows", level)),
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
+        mock.patch.object(split_winograd, "kernels", tiles),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
         mock.patch.object(split, "DEEP", 0),
         mock.patch.dict(split.WORTH, dict.fromkeys(split.WORTH, 0)),

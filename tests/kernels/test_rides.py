@@ -5,7 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from kernels.exactness import at_level, threads
+from kernels.exactness import WINOGRAD, at_level, threads
 from kernels.geometries import FLAVOURS, random_convolution
 
 from fastnet import _ext, config
@@ -24,6 +24,9 @@ SHAPES = {  # (N, C, H, W), (F, C/groups, KH, KW), stride, padding
     "lines of pixels": ((6, 35, 7, 8), (70, 35, 1, 1), 1, 0),
     "phases": ((3, 34, 9, 11), (37, 34, 3, 3), 2, 1),
     "pixels stepped over": ((3, 34, 9, 11), (37, 34, 1, 1), 2, 0),
+    "Winograd, at highest": ((9, 70, 13, 10), (65, 70, 3, 3), 1, 1),
+    "Winograd in several turns": ((3, 64, 7, 9), (300, 64, 3, 3), 1, 0),
+    "Winograd, several blocks of a task": ((3, 64, 75, 76), (66, 64, 3, 3), 1, 1),
 }
 
 
@@ -57,7 +60,7 @@ def normal(rng, shape):
 
 def product(x, w, b, shape, geometry, scatter, finish=None, precision="highest"):
     out = np.full(shape, np.nan, np.float32)
-    with at_level("amx"), config.precision(precision):
+    with at_level(WINOGRAD), config.precision(precision):
         (products.scatter if scatter else products.gather)(x, w, b, out, geometry, finish)
     return out
 
@@ -154,7 +157,7 @@ def test_threads_do_not_change_a_bit_of_what_rides(name):
 
 
 def test_products_need_no_pass_of_their_own_for_a_finish():
-    for name in ("several blocks", "lines of pixels", "rows of 16 images"):
+    for name in ("several blocks", "lines of pixels", "rows of 16 images", "Winograd, at highest"):
         source, target, w_shape, geometry, scatter = next(c.values for c in CASES if c.id == f"{name} scattered")
         rng = np.random.default_rng(5)
         with mock.patch.object(Finish, "apply", side_effect=AssertionError):
@@ -162,7 +165,7 @@ def test_products_need_no_pass_of_their_own_for_a_finish():
 
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf, 3e38])
-@pytest.mark.parametrize("name", ["several blocks", "long rows of few channels"])
+@pytest.mark.parametrize("name", ["several blocks", "long rows of few channels", "Winograd, at highest"])
 def test_what_does_not_split_is_computed_anew_with_everything_that_rides(name, strange):
     source, target, w_shape, geometry, scatter = next(c.values for c in CASES if c.id == f"{name} gathered")
     rng = np.random.default_rng(6)

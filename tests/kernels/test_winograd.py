@@ -2,27 +2,40 @@
 
 import numpy as np
 import pytest
-from kernels.exactness import at_level, compare, threads
+from kernels import geometries
+from kernels.exactness import WINOGRAD, at_level, compare, threads
 from kernels.geometries import Convolution
 
-from fastnet import _ext, functional, reference
-from fastnet.functional import winograd
+from fastnet import _ext, config, functional, reference
+from fastnet.functional import split_winograd, winograd
 
-LEVELS = [level for level in _ext.available_levels() if level != "amx"]  # whose convolutions take AMX's tiles
+LEVELS = [WINOGRAD if level == "amx" else level for level in _ext.available_levels()]
+VECTORS = [level for level in LEVELS if level != WINOGRAD]  # where winograd.pyx computes
 each_level = pytest.mark.parametrize("level", LEVELS)
+on_tiles = pytest.mark.skipif(WINOGRAD not in LEVELS, reason="no AMX here")
 
 
 @pytest.fixture
 def wherever_it_fits(monkeypatch):
-    """Winograd's kernels also where they do not pay; a list with an entry for each of their calls."""
-    calls, correlate = [], winograd.correlate
+    """Winograd's kernels also where they do not pay, at every precision; a list with an entry for each of their calls."""
+    calls = []
 
-    def counted(*args, **kwargs):
-        calls.append(correlate(*args, **kwargs))
-        return calls[-1]
+    def counted(correlate, available):
+        def call(*args, **kwargs):
+            found = correlate(*args, **kwargs)
+            if available():
+                calls.append(found)
+            return found
 
+        return call
+
+    on_tiles = counted(split_winograd.correlate, lambda: split_winograd.kernels is not None)
+    on_vectors = counted(winograd.correlate, lambda: split_winograd.kernels is None)
     monkeypatch.setattr(winograd, "pays", lambda images, rows, columns: True)
-    monkeypatch.setattr(winograd, "correlate", counted)
+    monkeypatch.setattr(winograd, "correlate", on_vectors)
+    monkeypatch.setattr(split_winograd, "correlate", on_tiles)
+    monkeypatch.setattr(split_winograd, "CHANNELS", {1: 16, 2: 16, 3: 16})
+    monkeypatch.setattr(geometries, "LARGEST", 28)  # 9/4 of it, in quarters, fits the 8 bits of one plane
     return calls
 
 
@@ -40,10 +53,10 @@ def random_geometry(rng, groups=1):
 @pytest.mark.parametrize("groups", [1, 3])
 def test_random_geometries_are_exact_at_every_level(groups, wherever_it_fits):
     """Of integers every number on the way is a multiple of 1/4, so nothing rounds."""
-    rng = np.random.default_rng(groups)
+    rng, levels = np.random.default_rng(groups), LEVELS if groups == 1 else VECTORS
     for _ in range(30):
-        compare(random_geometry(rng, groups), rng, LEVELS)
-    assert sum(wherever_it_fits) == 2 * 30 * len(LEVELS)  # in float32, forward and the gradient of the input
+        compare(random_geometry(rng, groups), rng, levels)
+    assert sum(wherever_it_fits) == 2 * 30 * len(levels)  # in float32, forward and the gradient of the input
 
 
 @each_level
@@ -66,10 +79,33 @@ def test_hundreds_of_channels_take_several_turns_and_are_exact(level, wherever_i
 )
 def test_what_does_not_fit_or_does_not_pay_is_left_to_the_direct_product(options, window, channels, images, size):
     x, w = np.ones((images, channels, size, size), np.float32), np.ones((17, channels, *window), np.float32)
-    with at_level(LEVELS[-1]):
+    with at_level(VECTORS[-1]):
         _, saved = functional.conv2d(x, w, **options)
         out = np.empty((saved.shape[0], *saved.shape[2:], saved.shape[1]), np.float32)
         assert not winograd.correlate(saved.x, w, None, out, saved.geometry, scatter=False)
+
+
+@on_tiles
+@pytest.mark.parametrize(
+    ("options", "window", "channels", "filters", "images", "size", "precision"),
+    [
+        ({"stride": 2}, (3, 3), 64, 70, 9, 12, "highest"),
+        ({}, (3, 2), 64, 70, 9, 12, "highest"),
+        ({}, (3, 3), 63, 70, 9, 12, "highest"),
+        ({}, (3, 3), 64, 63, 9, 12, "highest"),
+        ({}, (3, 3), 64, 70, 9, 3, "highest"),  # one output in a tile of four
+        ({"groups": 2}, (3, 3), 128, 140, 9, 12, "highest"),
+        ({}, (3, 3), 300, 290, 9, 12, "high"),  # its error would be too large
+        ({}, (3, 3), 300, 290, 9, 12, "medium"),
+    ],
+)
+def test_what_tiles_do_better_otherwise_is_left_to_them(options, window, channels, filters, images, size, precision):
+    x = np.ones((images, channels, size, size), np.float32)
+    w = np.ones((filters, channels // options.get("groups", 1), *window), np.float32)
+    with at_level(WINOGRAD), config.precision(precision):
+        _, saved = functional.conv2d(x, w, **options)
+        out = np.empty((saved.shape[0], *saved.shape[2:], saved.shape[1]), np.float32)
+        assert not split_winograd.correlate(saved.x, w, None, out, saved.geometry, scatter=False)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +117,14 @@ def test_what_does_not_fit_or_does_not_pay_is_left_to_the_direct_product(options
     ],
     ids=str,
 )
-def test_a_scattered_product_that_leaves_pixels_out_is_none_of_its_kind(options, wherever_it_fits):
+@pytest.mark.parametrize("level", LEVELS[-2:])
+def test_a_scattered_product_that_leaves_pixels_out_is_none_of_its_kind(options, level, wherever_it_fits):
     rng = np.random.default_rng(6)
     x, w = (
         rng.integers(-9, 10, (2, 17, 7, 5)).astype(np.float32),
         rng.integers(-9, 10, (17, 16, 3, 3)).astype(np.float32),
     )
-    with at_level(LEVELS[-1]):
+    with at_level(level):
         y, _ = functional.conv_transpose2d(x, w, **options)
     np.testing.assert_array_equal(y, reference.conv_transpose2d(x, w, **options)[0])
     assert wherever_it_fits == [False]
@@ -173,7 +210,7 @@ def test_the_bits_do_not_depend_on_the_threads(level, wherever_it_fits):
 
 
 def test_too_few_channels_for_a_vector_are_refused():
-    kernels = _ext.load("winograd", LEVELS[-1])
+    kernels = _ext.load("winograd", VECTORS[-1])
     out, packed = np.empty((1, 4, 5, 1), np.float32), np.empty(kernels.packed_size(1, 1), np.float32)
     zero = np.zeros(2, np.intp)
     if kernels.packed_size(1, 1) == 16:
@@ -181,4 +218,95 @@ def test_too_few_channels_for_a_vector_are_refused():
     with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
         kernels.correlate(
             np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1
+        )
+
+
+@on_tiles
+def test_tasks_of_several_blocks_and_a_rest_are_exact_on_tiles(wherever_it_fits):
+    """32 blocks of 128 patches, one of 20 in tiles of ten rows: two in one task."""
+    rng = np.random.default_rng(9)
+    compare(Convolution(3, 17, 55, 97, 33, 3, 3, (1, 1), (1, 1), (1, 1), 1, True), rng, [WINOGRAD])
+    assert wherever_it_fits == [True, True, False, False]  # in float64 there are no tiles
+
+
+@on_tiles
+@pytest.mark.parametrize("wide_first", [True, False], ids=["wide x", "wide w"])
+def test_integers_that_need_three_planes_are_exact_on_tiles(wide_first, wherever_it_fits):
+    """Sums of four numbers of 16 bits, and of nine in quarters, fill three planes; few others keep all sums below 2^24."""
+    rng = np.random.default_rng(10)
+    x, w = rng.integers(-(2**16), 2**16, (2, 35, 9, 14)), rng.integers(-(2**16), 2**16, (40, 35, 3, 3))
+    if wide_first:
+        w[...] = 0
+        w[np.arange(40), np.arange(40) % 35, rng.integers(3, size=40), rng.integers(3, size=40)] = 1
+    else:
+        x[...] = 0
+        x[:, 7, ::5, ::5] = 1  # no patch sees two of them
+    wanted, _ = reference.conv2d(x.astype(np.float64), w.astype(np.float64), padding=1)
+    for precision, exact in (("highest", True), ("high", False)):
+        with at_level(WINOGRAD), config.precision(precision):
+            y, _ = functional.conv2d(x.astype(np.float32), w.astype(np.float32), padding=1)
+        assert (y == wanted).all() == exact, precision
+    assert wherever_it_fits == [True, True]
+
+
+@on_tiles
+@pytest.mark.parametrize("positive", [False, True], ids=["normal inputs", "after a ReLU"])
+def test_one_plane_of_transformed_numbers_errs_less_than_twice_as_much(positive, wherever_it_fits):
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((2, 96, 14, 15)).astype(np.float32)
+    x = np.maximum(x, 0) if positive else x
+    w = (rng.standard_normal((64, 96, 3, 3)) / (9 * 96) ** 0.5).astype(np.float32)
+    wanted, _ = reference.conv2d(x.astype(np.float64), w.astype(np.float64), padding=1)
+    errors = []
+    for level in ("amx", WINOGRAD):
+        with at_level(level), config.precision("medium"):
+            y, _ = functional.conv2d(x, w, padding=1)
+        errors.append((np.abs(y - wanted).max(), np.square(y - wanted).mean() ** 0.5))
+    assert errors[1][0] < 2 * errors[0][0]
+    assert errors[1][1] < 2 * errors[0][1]
+
+
+@on_tiles
+@pytest.mark.parametrize(("x_size", "w_size"), [(2.0**62, 2.0**60), (2.0**10, 2.0**40), (2.0**64, 2.0**-60)])
+def test_numbers_that_might_overflow_are_left_to_others(x_size, w_size, wherever_it_fits):
+    rng = np.random.default_rng(12)
+    x = (x_size * rng.uniform(0.5, 1, (2, 33, 7, 8))).astype(np.float32)
+    w = (w_size * rng.choice([-1.0, 1.0], (18, 33, 3, 3))).astype(np.float32)
+    with at_level(WINOGRAD):
+        y, _ = functional.conv2d(x, w, padding=1)
+    assert wherever_it_fits == [False]
+    sizes, _ = reference.conv2d(x.astype(np.float64), np.abs(w).astype(np.float64), padding=1)
+    assert (
+        np.abs(y - reference.conv2d(x.astype(np.float64), w.astype(np.float64), padding=1)[0]) <= 2e-6 * sizes
+    ).all()
+
+
+@on_tiles
+def test_weights_in_any_memory_order_are_packed_alike_on_tiles(wherever_it_fits):
+    rng = np.random.default_rng(13)
+    x, w = (
+        rng.integers(-9, 10, (2, 34, 7, 6)).astype(np.float32),
+        rng.integers(-9, 10, (36, 34, 3, 3)).astype(np.float32),
+    )
+    wanted, _ = reference.conv2d(x, w)
+    wide = np.zeros((72, 34, 3, 3), np.float32)[::2]
+    wide[...] = w
+    last = np.ascontiguousarray(w.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    with at_level(WINOGRAD):
+        for order in (w, np.asfortranarray(w), wide, last, w[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1]):
+            np.testing.assert_array_equal(functional.conv2d(x, order)[0], wanted)
+    assert wherever_it_fits == [True] * 5
+
+
+@on_tiles
+def test_weights_of_other_windows_and_too_few_packed_ones_are_refused_on_tiles():
+    kernels = _ext.load("amx_winograd", "amx")
+    x, out, packed = np.ones((1, 6, 7, 33), np.float32), np.empty((1, 4, 5, 34), np.float32), np.empty(64, np.uint8)
+    with pytest.raises(ValueError, match="3 x 3 numbers that lie together"):
+        kernels.pack_weights(np.ones((34, 33, 3, 2), np.float32), False, packed, 3, 1)
+    with pytest.raises(ValueError, match="3 x 3 numbers that lie together"):
+        kernels.pack_weights(np.ones((34, 33, 3, 3), np.float32)[..., ::-1], False, packed, 3, 1)
+    with pytest.raises(ValueError, match="too few"):
+        kernels.correlate(
+            x, np.zeros(2, np.intp), packed, np.empty(0, np.float32), out, None, None, np.empty((1, 1)), 3, 1
         )
