@@ -139,7 +139,7 @@ def correlate(const float[:, :, :, ::1] x, const Py_ssize_t[::1] lead, const uns
     p.patches = ceil_div(ceil_div(p.count, ceil_div(p.count, PATCHES)), 2 * AMX_ROWS) * 2 * AMX_ROWS
     cdef Py_ssize_t parts = p.patches // AMX_ROWS, many = ceil_div(p.count, p.patches), tasks = least(many, TASKS), task, i
     cdef Py_ssize_t panels = ceil_div(p.filters, PANEL)
-    cdef Py_ssize_t chunks = least(panels, ceil_div(2 * threads, tasks)) if threads > 1 else 1   # each makes V anew
+    cdef Py_ssize_t chunks = least(panels, ceil_div(threads, tasks))    # each makes V anew: no more than there are threads for
     p.step = parts * p.turn * planes * AMX_TILE + APART * AMX_BYTES
     p.m_step = p.patches * PANEL + APART * AMX_BYTES // sizeof(float)
     # For all tasks: the bias, filled up to whole panels, a pixel of zeros, and the offsets of the steps from slots and from weights.
