@@ -71,8 +71,8 @@ def main(words: list[str]) -> int:
     with fastnet.precision(asked.precision):
         profile = profile_step(asked.built, x, y, steps=asked.steps)
     print(profile)
-    if asked.trace:
-        profile.to_chrome_trace(asked.trace)
-    if asked.plot:
-        profile.plot(asked.plot)
+    for file, write in ((asked.trace, profile.to_chrome_trace), (asked.plot, profile.plot)):
+        if file:
+            write(file)
+            print(f"written: {file.resolve()}")
     return 0

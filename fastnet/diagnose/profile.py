@@ -173,7 +173,8 @@ def profile_step(
     seconds = float(np.median([took for took, _ in runs]))
     typical = min(runs, key=lambda run: abs(run[0] - seconds))[1]
     said = f"{type(net).__name__} on {' x '.join(map(str, x.shape))}, {_ext.level}"
-    said += f" at {config.get_float32_matmul_precision()}, {config.get_num_threads()} threads"
+    threads = config.get_num_threads()
+    said += f" at {config.get_float32_matmul_precision()}, {threads} thread{'s' * (threads > 1)}"
     return Profile(said, _rows([events for _, events in runs], moved), seconds, typical)
 
 

@@ -15,6 +15,7 @@ def test_a_profile_is_printed_and_its_trace_and_picture_are_written(tmp_path, ca
     out = capsys.readouterr().out
     assert "3 x 1 x 28 x 28" in out
     assert "at medium" in out
+    assert out.splitlines()[-2:] == [f"written: {trace.resolve()}", f"written: {picture.resolve()}"]
     assert json.loads(trace.read_text())["traceEvents"]
     assert picture.stat().st_size > 5000
 
