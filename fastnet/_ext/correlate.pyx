@@ -126,7 +126,10 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     # weights are. blocks * chunks = TASKS and the least traffic, chunks * strips + blocks * weights, give
     cdef double weights = segments * length * t.vectors * t.width, strips = s.images * strip_numbers(&s)
     chunks = most(1, least(panels, <Py_ssize_t>(sqrt(TASKS * weights / strips) + 0.5)))
-    cut(&s, most(ceil_div(s.images, ceil_div(TASKS, chunks)), ceil_div(LEAST, s.rows * s.columns)), STRIP * (2 if chunks > 1 else 1) // sizeof(real))
+    cdef Py_ssize_t numbers = STRIP * (2 if chunks > 1 else 1) // sizeof(real)
+    if s.mapped and s.span[0] <= s.step[0]:     # each chunk maps its strips anew: rather more blocks, which share no rows, than chunks
+        numbers = most(1, least(numbers, <Py_ssize_t>(strips * chunks / TASKS)))
+    cut(&s, most(ceil_div(s.images, ceil_div(TASKS, chunks)), ceil_div(LEAST, s.rows * s.columns)), numbers)
     chunks = most(chunks, least(panels, ceil_div(TASKS, s.blocks)))
     # Bias, as whole vectors, and the offsets of the segments from a pixel's first number.
     cdef unsigned char[::1] shared = Block(t.vectors * t.width * sizeof(real) + (segments + 1) * sizeof(Py_ssize_t))

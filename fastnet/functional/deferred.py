@@ -19,7 +19,7 @@ from ..memory import Array
 STATISTICS, GRADIENT = 1, 2  # kinds of Finish, as ride.pxd has them
 listeners: list[Any] = []  # called with ("memory" or "finish", who, the array) when one of them gets a pass of its own
 ROWS = 5  # of coefficients: center, scale, shift, center', scale'
-SHARED = 1 << 18  # weights: more are multiplied in shares that each load their source
+SHARES = 32  # numbers of a source per weight; fewer: the weights are taken in shares
 
 
 class Deferred:
@@ -114,9 +114,9 @@ class Into(NamedTuple):
 
 
 def loaded(x: Value, weights: int) -> tuple[Array, tuple[Array | None, Array, float] | None]:
-    """What a product of so many weights loads below AMX, where each share of the weights does a Load anew, in the forward
-    pass and for their gradient: two arrays, or many weights, and one pass that both find done costs less."""
-    if isinstance(x, Deferred) and (x.b is not None or weights > SHARED):
+    """What a product of so many weights loads below AMX. Where weights are taken in shares, each loads anew, forward and
+    for their gradient; then, or with two arrays to load, one pass of its own that both find done costs less."""
+    if isinstance(x, Deferred) and (x.b is not None or x.a.size < SHARES * weights):
         x = x.memory()
     return x.load() if isinstance(x, Deferred) else (x, None)
 

@@ -216,7 +216,7 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
 def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry) -> Array:
     if not _is_depthwise(geometry, _depth(x), _depth(dy)):
         return weights(x, dy, geometry)
-    (source, load), dy = loaded(x, 0), _memory(dy)
     dw = memory.empty((_depth(x), 1, *geometry.kernel), x.dtype)
+    (source, load), dy = loaded(x, dw.size), _memory(dy)
     depthwise.weight_gradient(source, dy, dw, _numbers(geometry), load, config.get_num_threads())
     return dw

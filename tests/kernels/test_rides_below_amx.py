@@ -30,7 +30,9 @@ LARGER = {  # Winograd's tiles, cut over rows; several panels; lines; several bl
 
 @contextmanager
 def below(level):
-    with at_level(level), mock.patch.object(deferred, "kernels", _ext.load("channelwise", level)):
+    """The kernels of a level, and maps ride on products however small."""
+    channelwise = _ext.load("channelwise", level)
+    with at_level(level), mock.patch.object(deferred, "kernels", channelwise), mock.patch.object(deferred, "SHARES", 0):
         yield
 
 
@@ -126,6 +128,16 @@ def test_one_and_three_threads_give_the_same_bits(name, scatter, level):
             with below(level), threads(count):
                 found.append((product(x, w, made, geometry, scatter, riding).tobytes(), riding.sums.tobytes()))
     assert found[: len(found) // 2] == found[len(found) // 2 :]
+
+
+def test_a_map_of_a_small_source_has_a_pass_of_its_own_that_is_done_once():
+    rng = np.random.default_rng(7)
+    x, w = later(rng, (2, 20, 5, 4), np.float64), rng.standard_normal((18, 20, 1, 1))
+    product(x, w, (2, 18, 5, 4), Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1), False)
+    assert x.made
+    x = later(rng, (30, 20, 25, 24), np.float64)
+    product(x, w, (30, 18, 25, 24), Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1), False)
+    assert not x.made
 
 
 @each_level
