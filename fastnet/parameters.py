@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,15 +15,20 @@ LINE = 64  # bytes: every parameter starts on a cache line
 
 
 class Parameter:
-    """An array that is learned: .data, its gradient .grad (same shape), .name, .decay (weight decay applies to it).
+    """An array that is learned: .data, its gradient .grad (same shape), .name, and how rules treat it.
+
+    decay          whether weight decay applies to it; or a number: how many times the rule's weight decay
+    lr_factor      its learning rate is so many times the rule's
+    requires_grad  False freezes it: backward leaves its gradient out (where it can, unmade) and rules pass over it, until it
+                   is True again. The gradient is 0 meanwhile.
 
     Assigning to .data or .grad copies the values into the place they have; the arrays themselves are views into the
     flat buffer of a ParameterBuffer once an update rule has been built on them.
     """
 
-    __slots__ = ("_data", "_grad", "decay", "name")
+    __slots__ = ("_data", "_grad", "_requires_grad", "decay", "lr_factor", "name")
 
-    def __init__(self, data: Array, name: str = "", decay: bool = True) -> None:
+    def __init__(self, data: Array, name: str = "", decay: float = True) -> None:
         if data.dtype not in (np.float32, np.float64):
             raise TypeError(f"Parameter {name!r}: expected float32 or float64, found {data.dtype}")
         self._data = memory.empty(data.shape, data.dtype)
@@ -29,6 +36,8 @@ class Parameter:
         self._grad = memory.zeros(data.shape, data.dtype)
         self.name = name
         self.decay = decay
+        self.lr_factor = 1.0
+        self._requires_grad = True
 
     @property
     def data(self) -> Array:
@@ -45,6 +54,16 @@ class Parameter:
     @grad.setter
     def grad(self, value: Array) -> None:
         self._fill(self._grad, value, "grad")
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not value:
+            self._grad.fill(0)  # or what looks at all gradients at once would still see the last one
+        self._requires_grad = bool(value)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,6 +87,15 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.shape}, {self._data.dtype})"
+
+
+class Run(NamedTuple):
+    """A stretch of a flat buffer whose parameters learn alike: at lr_factor times a rule's rate, with decay times its decay."""
+
+    start: int
+    stop: int
+    lr_factor: float
+    decay: float
 
 
 class ParameterBuffer:
@@ -134,6 +162,8 @@ class ParameterBuffer:
 
     def _settle(self) -> None:
         self._places = [(p.data, p.grad) for p in self.parameters]
+        self._key: tuple[tuple[bool, float, float], ...] | None = None  # what `_runs` belong to
+        self._runs: list[Run] = []
 
     def check(self, op: str) -> None:
         """RuntimeError if a parameter has left this buffer: an update of the buffer would no longer reach it."""
@@ -143,6 +173,28 @@ class ParameterBuffer:
                     f"{op}: parameter {name!r} has moved to other memory since (the net was converted, or a rule was "
                     f"built on another selection of parameters): build {op} anew"
                 )
+
+    def runs(self) -> list[Run]:
+        """The parts that learn, in order: what is frozen is left out, neighbours that learn alike are one.
+
+        ValueError for a decay or lr_factor that is negative or not finite.
+        """
+        key = tuple((p._requires_grad, p.lr_factor, p.decay) for p in self.parameters)
+        if key == self._key:
+            return self._runs
+        found: list[Run] = []
+        for (start, _), p in sorted(zip(self.spans, self.parameters), key=lambda item: item[0]):
+            for what, value in (("decay", p.decay), ("lr_factor", p.lr_factor)):
+                if not 0 <= value < math.inf:
+                    raise ValueError(f"Parameter {p.name!r}: {what} must be finite and at least 0, found {value}")
+            run = Run(start, start + _padded(p.data), float(p.lr_factor), float(p.decay))
+            if not p._requires_grad or not p.size:
+                continue
+            if found and found[-1].stop == run.start and found[-1][2:] == run[2:]:
+                run = found.pop()._replace(stop=run.stop)
+            found.append(run)
+        self._key, self._runs = key, found
+        return found
 
     def _views(self, flat: Array) -> list[Array]:
         return [flat[i:j].reshape(p.shape) for p, (i, j) in zip(self.parameters, self.spans)]

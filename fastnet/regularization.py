@@ -1,12 +1,17 @@
-"""Terms that keep weights small: added to the loss and to the gradients, on decayed parameters only (no biases, no norms)."""
+"""Terms that keep weights small: added to the loss and to the gradients, on decayed parameters only.
+
+Those are weights: no biases, no norms; and nothing frozen.
+"""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from . import config, memory
 from ._ext import flat as kernels
+from .memory import Array
 from .parameters import ParameterBuffer
 
 __all__ = ["L1", "L2", "ElasticNet", "Regularization", "regularizer"]
@@ -37,23 +42,31 @@ class ElasticNet:
         self.l1, self.l2 = float(l1), float(l2)
 
     def forward(self, buffer: ParameterBuffer) -> float:
-        w, value = buffer.data[: buffer.decayed], 0.0
-        if self.l2:
-            value += 0.5 * self.l2 * kernels.dot(w, w, config.get_num_threads())
-        if self.l1:
-            value += self.l1 * float(np.abs(w, out=memory.empty(w.shape, w.dtype)).sum(dtype=np.float64))
+        value = 0.0
+        for decay, w, _ in _decayed(buffer):
+            if self.l2:
+                value += 0.5 * decay * self.l2 * kernels.dot(w, w, config.get_num_threads())
+            if self.l1:
+                value += decay * self.l1 * float(np.abs(w, out=memory.empty(w.shape, w.dtype)).sum(dtype=np.float64))
         return value
 
     def backward(self, buffer: ParameterBuffer) -> None:
-        w, g = buffer.data[: buffer.decayed], buffer.grad[: buffer.decayed]
-        if self.l2:
-            kernels.axpy(g, w, self.l2, 1.0, config.get_num_threads())
-        if self.l1:
-            sign = np.sign(w, out=memory.empty(w.shape, w.dtype))
-            kernels.axpy(g, sign, self.l1, 1.0, config.get_num_threads())
+        for decay, w, g in _decayed(buffer):
+            if self.l2:
+                kernels.axpy(g, w, decay * self.l2, 1.0, config.get_num_threads())
+            if self.l1:
+                sign = np.sign(w, out=memory.empty(w.shape, w.dtype))
+                kernels.axpy(g, sign, decay * self.l1, 1.0, config.get_num_threads())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(l1={self.l1}, l2={self.l2})"
+
+
+def _decayed(buffer: ParameterBuffer) -> Iterator[tuple[float, Array, Array]]:
+    """(factor, weights, gradients) of each run of parameters that learn and decay."""
+    for run in buffer.runs():
+        if run.decay:
+            yield run.decay, buffer.data[run.start : run.stop], buffer.grad[run.start : run.stop]
 
 
 class L2(ElasticNet):

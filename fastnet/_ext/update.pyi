@@ -1,10 +1,12 @@
 from ..memory import Array
 
+PIECE: int
+
 def sgd(
-    w: Array, g: Array, v: Array | None, decayed: int, lr: float, mu: float, nesterov: bool, decay: float, threads: int
+    w: Array, g: Array, v: Array | None, pieces: Array, lr: float, mu: float, nesterov: bool, decay: float, threads: int
 ) -> None: ...
 def adagrad(
-    w: Array, g: Array, a: Array, decayed: int, lr: float, eps: float, decay: float, threads: int, inside: float = 0.0
+    w: Array, g: Array, a: Array, pieces: Array, lr: float, eps: float, decay: float, threads: int, inside: float = 0.0
 ) -> None: ...
 def rmsprop(
     w: Array,
@@ -12,7 +14,7 @@ def rmsprop(
     a: Array,
     m: Array | None,
     v: Array | None,
-    decayed: int,
+    pieces: Array,
     lr: float,
     alpha: float,
     eps: float,
@@ -27,14 +29,14 @@ def adam(
     m: Array,
     v: Array,
     top: Array | None,
-    decayed: int,
+    pieces: Array,
     lr: float,
     beta1: float,
     beta2: float,
     correction: float,
     eps: float,
     decay: float,
-    shrink: float,
+    fading: float,
     threads: int,
     inside: float = 0.0,
 ) -> None: ...

@@ -18,6 +18,8 @@ from .. import memory
 from .._ext import flat
 from .._ext import update as kernels
 from ..memory import Array
+from ..optim.rule import pieces
+from ..parameters import Run
 from .arrays import FLOATS
 
 __all__ = ["adagrad", "adam", "nesterov", "rmsprop", "sgd", "sgd_momentum"]
@@ -51,6 +53,11 @@ def _moment(op: str, config: Config, name: str, w: Array) -> Array:
     return moment
 
 
+def _all(w: Array) -> Array:
+    """The kernels' pieces of a whole array: one rate, no decay."""
+    return pieces([Run(0, w.size, 1.0, 0.0)])
+
+
 def _flat(x: Array) -> Array:
     return x.reshape(-1)
 
@@ -58,7 +65,7 @@ def _flat(x: Array) -> Array:
 def sgd(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, Config]:
     """w -= lr dw.    config: learning_rate 1e-2."""
     w, dw, config = _start("sgd", w, dw, config, learning_rate=1e-2)
-    kernels.sgd(_flat(w), _flat(dw), None, 0, config["learning_rate"], 0.0, False, 0.0, engine.get_num_threads())
+    kernels.sgd(_flat(w), _flat(dw), None, _all(w), config["learning_rate"], 0.0, False, 0.0, engine.get_num_threads())
     return w, config
 
 
@@ -93,7 +100,7 @@ def adagrad(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, Confi
     w, dw, config = _start("adagrad", w, dw, config, learning_rate=1e-2, epsilon=1e-7)
     cache = _moment("adagrad", config, "cache", w)
     lr, eps = config["learning_rate"], config["epsilon"]
-    kernels.adagrad(_flat(w), _flat(dw), _flat(cache), 0, lr, eps, 0.0, engine.get_num_threads())
+    kernels.adagrad(_flat(w), _flat(dw), _flat(cache), _all(w), lr, eps, 0.0, engine.get_num_threads())
     return w, config
 
 
@@ -105,7 +112,7 @@ def rmsprop(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, Confi
     w, dw, config = _start("rmsprop", w, dw, config, learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8)
     cache, threads = _moment("rmsprop", config, "cache", w), engine.get_num_threads()
     lr, rate, eps = config["learning_rate"], config["decay_rate"], config["epsilon"]
-    kernels.rmsprop(_flat(w), _flat(dw), _flat(cache), None, None, 0, lr, rate, eps, 0.0, 0.0, 0.0, threads)
+    kernels.rmsprop(_flat(w), _flat(dw), _flat(cache), None, None, _all(w), lr, rate, eps, 0.0, 0.0, 0.0, threads)
     return w, config
 
 
@@ -122,7 +129,7 @@ def adam(w: Any, dw: Any, config: Config | None = None) -> tuple[Array, Config]:
     beta1, beta2, t = config["beta1"], config["beta2"], config["t"]
     lr, correction = config["learning_rate"] / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
     kernels.adam(
-        _flat(w), _flat(dw), _flat(m), _flat(v), None, 0, lr, beta1, beta2, correction, config["epsilon"], 0.0, 1.0,
+        _flat(w), _flat(dw), _flat(m), _flat(v), None, _all(w), lr, beta1, beta2, correction, config["epsilon"], 0.0, 0.0,
         engine.get_num_threads()
     )  # fmt: skip
     return w, config

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from .. import memory
 from ..memory import Array
-from . import checks, trace
+from . import checks, products, trace
 from .deferred import Deferred, Finish, Into, Value, finish_into, memory_of
 from .geometry import Geometry, geometry_of, output_padding_of, output_size
-from .products import bias_gradient, gather, scatter, weight_gradient
+from .products import bias_gradient, gather, scatter
 
 
 class Conv2dSaved(NamedTuple):
@@ -76,27 +76,31 @@ def _source(op: str, x: Value, channels: int) -> Array | Deferred:
 
 
 def conv2d_backward(
-    dy: Array, saved: Conv2dSaved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Conv2dSaved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """dx[n,c,h,w] = sum of dy * w over the windows that saw the pixel;  dw[f,c,u,v] = sum over n,i,j of dy[n,f,i,j] * x[…];
     db[f] = sum over n,i,j of dy[n,f,i,j].
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None without `input_gradient`, dw (F, C/groups, KH, KW), db (F,) or None.
-    ValueError if dy has not the output's shape.  Dumoulin & Visin 2016, section 4.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None without `input_gradient`, dw (F, C/groups, KH, KW) or None without
+    `weight_gradient`, db (F,) or None.  ValueError if dy has not the output's shape.  Dumoulin & Visin 2016, section 4.
     """
     x = saved.x
     checks.gradient("conv2d_backward", dy, saved.shape, x.dtype)
-    dx, dw, db = convolve_back(dy, saved, Into() if input_gradient else None)
+    dx, dw, db = convolve_back(dy, saved, Into() if input_gradient else None, weight_gradient)
     return None if dx is None else dx.array(), dw, db
 
 
-def convolve_back(dy: Value, saved: Conv2dSaved, into: Into | None) -> tuple[Deferred | None, Array, Array | None]:
+def convolve_back(
+    dy: Value, saved: Conv2dSaved, into: Into | None, weight_gradient: bool = True
+) -> tuple[Deferred | None, Any, Array | None]:
     """conv2d_backward of a gradient that may be Deferred, its dx finished as `into` wants it; None: no dx."""
     x, w, bias, geometry, _ = saved
     gradient = dy if isinstance(dy, Deferred) else memory.channels_last(dy)
-    began = trace.begin()
-    dw = weight_gradient(x, gradient, geometry)
-    trace.product("weight gradient", began, [x, gradient], None)
+    dw = None
+    if weight_gradient:
+        began = trace.begin()
+        dw = products.weight_gradient(x, gradient, geometry)
+        trace.product("weight gradient", began, [x, gradient], None)
     db = None
     if bias:
         sums = dy.sums if isinstance(dy, Deferred) else None
@@ -152,12 +156,12 @@ def conv_transpose2d(
 
 
 def conv_transpose2d_backward(
-    dy: Array, saved: Conv2dSaved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Conv2dSaved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """dx = conv2d(dy, w);  dw[c,f,u,v] = sum over n,i,j of x[n,c,i,j] * dy[n, f, i*SH + u*DH - PH, …];  db[f] = sum of dy.
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None without `input_gradient`, dw (C, F/groups, KH, KW), db (F,) or None.
-    ValueError if dy has not the output's shape.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None without `input_gradient`, dw (C, F/groups, KH, KW) or None without
+    `weight_gradient`, db (F,) or None.  ValueError if dy has not the output's shape.
     """
     x, w, bias, geometry, shape = saved
     dy = memory.channels_last(checks.gradient("conv_transpose2d_backward", dy, shape, x.dtype))
@@ -166,4 +170,5 @@ def conv_transpose2d_backward(
         dx = memory.empty(x.shape, x.dtype)
         gather(dy, w, None, dx, geometry)
         dx = dx.transpose(0, 3, 1, 2)
-    return dx, weight_gradient(dy, x, geometry), bias_gradient(dy) if bias else None
+    dw = products.weight_gradient(dy, x, geometry) if weight_gradient else None
+    return dx, dw, bias_gradient(dy) if bias else None

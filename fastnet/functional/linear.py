@@ -4,7 +4,7 @@ Few rows are multiplied where they lie (fastnet/_ext/rows.pyx); many are the pix
 the weights, or on AMX split them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,24 +67,27 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSav
 
 
 def linear_backward(
-    dy: Array, saved: LinearSaved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: LinearSaved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """dx[n,c] = sum over f of dy[n,f] * w[f,c];  dw[f,c] = sum over n of dy[n,f] * x[n,c];  db[f] = sum over n of dy[n,f].
 
-    dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C), db (F,) or None.
+    dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C) or None without `weight_gradient`, db (F,) or None.
     """
     x, w, bias = saved
     dy = _contiguous(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
     packs, threads = _packs(x, w), config.get_num_threads()
-    dx, dw = memory.empty(x.shape, x.dtype) if input_gradient else None, memory.empty(w.shape, x.dtype)
+    dx = memory.empty(x.shape, x.dtype) if input_gradient else None
+    dw = memory.empty(w.shape, x.dtype) if weight_gradient else None
     if packs:
         if dx is not None:
             correlate(_pixels(dy), w[:, :, None, None], None, _pixels(dx), POINT, scatter=True)
         # Turned around, the vectors run along x, whose rows are long and often a power of two apart: 2.9 ms became 1.6 for
         # 100 x 8192 -> 100, because no tile walks down a column of x.
-        weights(_pixels(dy), _pixels(x), POINT, dw.T[:, :, None, None])
+        if dw is not None:
+            weights(_pixels(dy), _pixels(x), POINT, dw.T[:, :, None, None])
     else:
         if dx is not None:
             kernels.multiply(dy, False, w, dx, threads)
-        kernels.multiply(dy, True, x, dw, threads)
+        if dw is not None:
+            kernels.multiply(dy, True, x, dw, threads)
     return dx, dw, bias_gradient(_pixels(dy)) if bias else None

@@ -38,7 +38,7 @@ class Layer:
 
         def backward(self, dy, *, accumulate=False, input_gradient=True):
             dx, dw = functional.conv2d_backward(dy, self._kept(), input_gradient=input_gradient)
-            self._give(self.weight, dw, accumulate)
+            self._give(self.weight, dw, accumulate)          # unless the weight is frozen
             return dx
 
     backward belongs to the latest forward in training mode; in eval mode nothing is kept, so forward may run from several
@@ -152,8 +152,8 @@ class Layer:
         return self._saved
 
     def _give(self, parameter: Parameter | None, gradient: Array | None, accumulate: bool) -> None:
-        """Write or add a parameter's gradient."""
-        if parameter is None or gradient is None:
+        """Write or add a parameter's gradient, if it is learning."""
+        if parameter is None or gradient is None or not parameter.requires_grad:
             return
         if accumulate:
             np.add(parameter.grad, gradient, out=parameter.grad)
@@ -260,6 +260,16 @@ class Layer:
             for prefix, layer in self.named_modules()
             for name, b in layer._buffers.items()
         ]
+
+    def learns(self) -> bool:
+        """Whether any parameter in it wants a gradient."""
+        return any(p.requires_grad for layer in self.modules() for p in layer._parameters.values())
+
+    def requires_grad_(self, requires_grad: bool = True) -> Layer:
+        """Freeze (False) or unfreeze all parameters of this layer, as in PyTorch; returns the layer."""
+        for _, parameter in self.named_parameters():
+            parameter.requires_grad = requires_grad
+        return self
 
     def zero_grad(self) -> None:
         """Set every gradient to 0. (backward writes them afresh unless told to accumulate.)"""

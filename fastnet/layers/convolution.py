@@ -90,7 +90,9 @@ class Conv2d(_Convolution):
         return convolve(x, self.weight.data, self._bias(), self.geometry, same, finish)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        dx, dw, db = conv2d_backward(dy, self._kept(), input_gradient=input_gradient)
+        dx, dw, db = conv2d_backward(
+            dy, self._kept(), input_gradient=input_gradient, weight_gradient=self.weight.requires_grad
+        )
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx
@@ -101,7 +103,7 @@ class Conv2d(_Convolution):
         return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
-        dx, dw, db = convolve_back(dy, self._kept(), into)
+        dx, dw, db = convolve_back(dy, self._kept(), into, self.weight.requires_grad)
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx
@@ -137,7 +139,9 @@ class ConvTranspose2d(_Convolution):
         return self._keep(*conv_transpose2d(x, self.weight.data, self._bias(), **self.settings))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        dx, dw, db = conv_transpose2d_backward(dy, self._kept(), input_gradient=input_gradient)
+        dx, dw, db = conv_transpose2d_backward(
+            dy, self._kept(), input_gradient=input_gradient, weight_gradient=self.weight.requires_grad
+        )
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx

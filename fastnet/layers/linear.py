@@ -28,7 +28,9 @@ class Linear(Layer):
         return self._keep(*linear(x, self.weight.data, None if self.bias is None else self.bias.data))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        dx, dw, db = linear_backward(dy, self._kept(), input_gradient=input_gradient)
+        dx, dw, db = linear_backward(
+            dy, self._kept(), input_gradient=input_gradient, weight_gradient=self.weight.requires_grad
+        )
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx

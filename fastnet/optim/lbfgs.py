@@ -79,6 +79,10 @@ class LBFGS(Rule):
         if closure is None:
             raise TypeError("LBFGS: step needs a closure that computes all gradients and returns the loss")
         self.buffer.check("LBFGS")
+        for p in self.buffer.parameters:  # its curvatures are of all weights together
+            if not p.requires_grad or p.lr_factor != 1:
+                state = f"lr_factor {p.lr_factor}" if p.requires_grad else "requires_grad False"
+                raise ValueError(f"LBFGS: all its parameters learn at one rate, found {p.name!r} with {state}")
         most = self.max_iter * 5 // 4 if self.max_eval is None else self.max_eval
         calls = 0
 

@@ -64,5 +64,5 @@ class MaxNorm:
 
     def apply(self) -> None:
         """Scale down what is too long, in place."""
-        for p in self.parameters:
+        for p in filter(lambda p: p.requires_grad, self.parameters):
             kernels.max_norm(p.data.reshape(p.shape[0], -1), self._c, config.get_num_threads())

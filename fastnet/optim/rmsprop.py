@@ -72,7 +72,7 @@ class RMSProp(Rule):
             self.array("square_avg"),
             self.optional_array("grad_avg") if self.centered else None,
             self.optional_array("momentum_buffer"),
-            self.buffer.decayed,
+            self.pieces(),
             self.lr,
             self.alpha,
             outside,

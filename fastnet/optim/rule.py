@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import config, memory
+from .._ext import update as kernels
 from ..memory import Array
-from ..parameters import Parameter, ParameterBuffer
+from ..parameters import Parameter, ParameterBuffer, Run
 from . import checks
 
 Closure = Callable[[], float]
@@ -30,10 +31,11 @@ class Rule:
                 return ("momentum_buffer",)
 
             def update(self, w, g, threads):     # one compiled pass; self.steps counts from 1
-                kernels.sgd(w, g, self.array("momentum_buffer"), self.buffer.decayed, self.lr, self.momentum, threads)
+                kernels.sgd(w, g, self.array("momentum_buffer"), self.pieces(), self.lr, self.momentum, threads)
 
     Hyperparameters are plain attributes, checked whenever they are set, so a schedule may drive any of them. Weight
-    decay applies to the parameters with .decay True alone (weights, not biases and norms).
+    decay applies to the parameters with .decay True alone (weights, not biases and norms). A Parameter may have a rate of
+    its own, as a multiple of the rule's (.lr_factor, .decay), or be frozen (.requires_grad): looked up at every step.
     """
 
     hyperparameters: ClassVar[Mapping[str, checks.Check]] = {"lr": checks.NOT_NEGATIVE}
@@ -46,6 +48,8 @@ class Rule:
         self.buffer = ParameterBuffer.of(params)
         self.steps = 0
         self._arrays: dict[str, Array] = {}
+        self._runs: list[Run] = []
+        self._pieces = pieces([])
 
     def __setattr__(self, name: str, value: Any) -> None:
         check = self.hyperparameters.get(name)
@@ -73,6 +77,13 @@ class Rule:
             self._arrays[name] = memory.empty(self.buffer.data.shape, self.buffer.data.dtype)
             self._arrays[name].fill(self.initial(name))
         return self._arrays[name]
+
+    def pieces(self) -> Array:
+        """What a kernel asks for: the stretches of the buffer that learn, with their factors of lr and decay."""
+        runs = self.buffer.runs()
+        if runs is not self._runs:
+            self._runs, self._pieces = runs, pieces(runs)
+        return self._pieces
 
     def optional_array(self, name: str) -> Array | None:
         """As `array`, but None as long as the hyperparameters have not called for it.
@@ -160,6 +171,15 @@ class Rule:
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.hyperparameters)
         return f"{type(self).__name__}({len(self.buffer.parameters)} parameters, {inside})"
+
+
+def pieces(runs: Iterable[Run]) -> Array:
+    """Runs as rows (start, stop, factor of lr, factor of decay), cut by their length alone so that threads can share them."""
+    step = kernels.PIECE
+    cut = [
+        (i, min(i + step, run.stop), run.lr_factor, run.decay) for run in runs for i in range(run.start, run.stop, step)
+    ]
+    return np.array(cut, np.float64).reshape(-1, 4)
 
 
 def load_flat(op: str, buffer: ParameterBuffer, which: str, values: Mapping[str, Any], padding: float = 0.0) -> Array:

@@ -56,7 +56,7 @@ class SGD(Rule):
 
     def update(self, w: Array, g: Array, threads: int) -> None:
         v = self.optional_array("momentum_buffer")
-        kernels.sgd(w, g, v, self.buffer.decayed, self.lr, self.momentum, self.nesterov, self.weight_decay, threads)
+        kernels.sgd(w, g, v, self.pieces(), self.lr, self.momentum, self.nesterov, self.weight_decay, threads)
 
 
 class NesterovLookAhead(Rule):
@@ -91,17 +91,21 @@ class NesterovLookAhead(Rule):
             raise TypeError("NesterovLookAhead: step needs a closure that computes all gradients and returns the loss")
         self.buffer.check("NesterovLookAhead")
         w, g, v = self.buffer.data, self.buffer.grad, self.array("momentum_buffer")
-        decayed, threads = slice(self.buffer.decayed), config.get_num_threads()
+        runs, threads = self.buffer.runs(), config.get_num_threads()
+        parts = [(w[r.start : r.stop], g[r.start : r.stop], v[r.start : r.stop], r.lr_factor, r.decay) for r in runs]
         here = memory.empty(w.shape, w.dtype)
         here[...] = w
         try:
-            flat.axpy(w, v, -self.lr * self.momentum, 1.0, threads)
+            for w, _, v, rate, _ in parts:
+                flat.axpy(w, v, -self.lr * rate * self.momentum, 1.0, threads)
             loss = float(closure())
-            flat.axpy(v, g, 1.0, self.momentum, threads)
-            if self.weight_decay:
-                flat.axpy(v[decayed], w[decayed], self.weight_decay, 1.0, threads)
+            for w, g, v, _, decay in parts:
+                flat.axpy(v, g, 1.0, self.momentum, threads)
+                if self.weight_decay * decay:
+                    flat.axpy(v, w, self.weight_decay * decay, 1.0, threads)
         finally:
-            np.copyto(w, here)
-        flat.axpy(w, v, -self.lr, 1.0, threads)
+            np.copyto(self.buffer.data, here)
+        for w, _, v, rate, _ in parts:
+            flat.axpy(w, v, -self.lr * rate, 1.0, threads)
         self.steps += 1
         return loss

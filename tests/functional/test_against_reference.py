@@ -69,10 +69,15 @@ def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(name):
 @pytest.mark.parametrize(
     "name", [n for n in FORWARD if "input_gradient" in str(signature(getattr(functional, f"{n}_backward")))]
 )
-def test_the_gradient_of_the_input_may_be_left_out(name):
-    for case in CASES.get(name, []):
-        _, (dx, *gradients) = run(functional, name, arguments(case), input_gradient=False)
-        _, (_, *wanted) = run(functional, name, arguments(case))
-        assert dx is None
+@pytest.mark.parametrize("left_out", [0, 1], ids=["input", "weight"])
+@pytest.mark.parametrize("ops", [functional, reference.loops, reference.vectorised], ids=lambda m: m.__name__)
+def test_the_gradient_of_the_input_or_of_the_weights_may_be_left_out(ops, left_out, name):
+    options = {("input_gradient", "weight_gradient")[left_out]: False}
+    for case in CASES.get(name, [])[: None if ops is functional else 1]:
+        _, gradients = run(ops, name, arguments(case), **options)
+        _, wanted = run(ops, name, arguments(case))
+        assert gradients[left_out] is None
+        gradients, wanted = (list(found) for found in (gradients, wanted))
+        del gradients[left_out], wanted[left_out]
         for gradient, full in zip(gradients, wanted, strict=True):
             assert_same(gradient, full, 0, name)

@@ -17,6 +17,11 @@ def integers(n, dtype, seed):
     return array
 
 
+def pieces(*rows):
+    """Stretches (start, stop, factor of lr, factor of decay) as the update rules take them."""
+    return np.array(rows, np.float64).reshape(-1, 4)
+
+
 @AT
 @KIND
 @pytest.mark.parametrize("n", LENGTHS)
@@ -46,21 +51,38 @@ def test_sgd_on_whole_numbers_is_exact_wherever_the_decayed_part_ends(level, dty
     d = g + 2 * w * (np.arange(n) < decayed)
     expected = w - 4 * (d + 3 * (3 * v + d))
     velocity = 3 * v + d
-    _ext.load("update", level).sgd(w, g, v, decayed, 4.0, 3.0, True, 2.0, 2)
+    _ext.load("update", level).sgd(w, g, v, pieces((0, decayed, 1, 1), (decayed, n, 1, 0)), 4.0, 3.0, True, 2.0, 2)
     np.testing.assert_array_equal(w, expected)
     np.testing.assert_array_equal(v, velocity)
+
+
+@AT
+@KIND
+def test_each_piece_has_its_own_rate_and_decay_and_what_is_in_none_stays(level, dtype):
+    n = 40_007
+    w, g, v = (integers(n, dtype, seed) for seed in range(3))
+    lr, decay, learns = np.full(n, 4.0), np.zeros(n), np.ones(n, bool)
+    lr[20_000:] = 8
+    decay[100:33_000] = 6
+    learns[:100], learns[30_000:30_016] = False, False
+    d = g + decay * w
+    expected = np.where(learns, w - lr * (d + 3 * (3 * v + d)), w), np.where(learns, 3 * v + d, v)
+    table = pieces((100, 20_000, 1, 3), (20_000, 30_000, 2, 3), (30_016, 33_000, 2, 3), (33_000, n, 2, 0))
+    _ext.load("update", level).sgd(w, g, v, table, 4.0, 3.0, True, 2.0, 2)
+    np.testing.assert_array_equal(w, expected[0])
+    np.testing.assert_array_equal(v, expected[1])
 
 
 @AT
 def test_arrays_of_other_lengths_are_refused(level):
     update, flat = _ext.load("update", level), _ext.load("flat", level)
     a, b = np.zeros(5), np.zeros(4)
-    with pytest.raises(ValueError, match=r"5 elements in both \(0 of them decayed\), found 4"):
-        update.sgd(a, b, None, 0, 0.1, 0.0, False, 0.0, 1)
-    with pytest.raises(ValueError, match=r"5 elements in both \(6 of them decayed\)"):
-        update.sgd(a, a, None, 6, 0.1, 0.0, False, 0.0, 1)
+    with pytest.raises(ValueError, match="5 weights, found 4 gradients"):
+        update.sgd(a, b, None, pieces(), 0.1, 0.0, False, 0.0, 1)
+    with pytest.raises(ValueError, match="5 weights, found a piece from 3 to 6"):
+        update.sgd(a, a, None, pieces((0, 3, 1, 1), (3, 6, 1, 1)), 0.1, 0.0, False, 0.0, 1)
     with pytest.raises(ValueError, match="5 weights, found a state of 4"):
-        update.adagrad(a, a, b, 0, 0.1, 1e-8, 0.0, 1)
+        update.adagrad(a, a, b, pieces((0, 5, 1, 1)), 0.1, 1e-8, 0.0, 1)
     with pytest.raises(ValueError, match="5 elements, found 4"):
         flat.dot(a, b, 1)
     for two in (lambda: flat.lerp(a, b, 0.5, 1), lambda: flat.swap(a, b, 1), lambda: flat.axpy(a, b, 1.0, 1.0, 1)):

@@ -1,5 +1,7 @@
 """Convolution and transposed convolution as the textbook writes them: one multiplication at a time."""
 
+from typing import Any
+
 import numpy as np
 
 from ..shapes import Array, Pair, Saved, conv2d_size, pair, transposed_size
@@ -40,11 +42,11 @@ def conv2d(
 
 
 def conv2d_backward(
-    dy: Array, saved: Saved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Saved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """The same loops: each product y += x w of the forward pass gives dx += dy w and dw += dy x.
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (F, C/G, KH, KW), db (F,) or None.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (F, C/G, KH, KW) or None, db (F,) or None.
     """
     x, w, b, stride, padding, dilation, groups = saved
     (SH, SW), (PH, PW), (DH, DW) = map(pair, (stride, padding, dilation))
@@ -63,7 +65,7 @@ def conv2d_backward(
                                 if 0 <= h < H and 0 <= k < W:
                                     dx[n, first + c, h, k] += dy[n, f, i, j] * w[f, c, u, v]
                                     dw[f, c, u, v] += dy[n, f, i, j] * x[n, first + c, h, k]
-    return (dx if input_gradient else None), dw, (None if b is None else db)
+    return (dx if input_gradient else None), (dw if weight_gradient else None), (None if b is None else db)
 
 
 def conv_transpose2d(
@@ -103,11 +105,11 @@ def conv_transpose2d(
 
 
 def conv_transpose2d_backward(
-    dy: Array, saved: Saved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Saved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """The same loops: each product y += x w of the forward pass gives dx += dy w and dw += dy x.
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (C, F/G, KH, KW), db (F,) or None.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (C, F/G, KH, KW) or None, db (F,) or None.
     """
     x, w, b, stride, padding, groups, dilation = saved
     (SH, SW), (PH, PW), (DH, DW) = map(pair, (stride, padding, dilation))
@@ -127,4 +129,4 @@ def conv_transpose2d_backward(
                                 if 0 <= h < OH and 0 <= k < OW:
                                     dx[n, c, i, j] += dy[n, first + f, h, k] * w[c, f, u, v]
                                     dw[c, f, u, v] += dy[n, first + f, h, k] * x[n, c, i, j]
-    return (dx if input_gradient else None), dw, (None if b is None else db)
+    return (dx if input_gradient else None), (dw if weight_gradient else None), (None if b is None else db)

@@ -1,5 +1,7 @@
 """The fully connected layer: one multiplication at a time."""
 
+from typing import Any
+
 import numpy as np
 
 from ..shapes import Array, Saved
@@ -19,11 +21,11 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Saved]:
 
 
 def linear_backward(
-    dy: Array, saved: Saved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Saved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """Each product y += x w of the forward pass gives dx += dy w and dw += dy x.
 
-    dy (N, F)  ->  dx (N, D) or None, dw (F, D), db (F,) or None.
+    dy (N, F)  ->  dx (N, D) or None, dw (F, D) or None, db (F,) or None.
     """
     x, w, b = saved
     (N, D), F = x.shape, len(w)
@@ -34,4 +36,4 @@ def linear_backward(
             for d in range(D):
                 dx[n, d] += dy[n, f] * w[f, d]
                 dw[f, d] += dy[n, f] * x[n, d]
-    return (dx if input_gradient else None), dw, (None if b is None else db)
+    return (dx if input_gradient else None), (dw if weight_gradient else None), (None if b is None else db)

@@ -4,6 +4,8 @@ Letters: N images, C channels in, F out, G groups, KH x KW window; K = C/G * KH 
 P = N * OH * OW windows.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -61,16 +63,16 @@ def conv2d(
 
 
 def conv2d_backward(
-    dy: Array, saved: Saved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Saved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """dw = dy columns^T,  dx = col2im(w^T dy),  db = sum of dy over images and positions.
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (F, C/G, KH, KW), db (F,) or None.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (F, C/G, KH, KW) or None, db (F,) or None.
     """
     shape, w, b, columns, geometry, groups = saved
     F, (_, K, P) = len(w), columns.shape
     rows = dy.transpose(1, 0, 2, 3).reshape(groups, F // groups, P)  # (G, F/G, P)
-    dw = (rows @ columns.transpose(0, 2, 1)).reshape(w.shape)
+    dw = (rows @ columns.transpose(0, 2, 1)).reshape(w.shape) if weight_gradient else None
     db = None if b is None else dy.sum(axis=(0, 2, 3))
     if not input_gradient:
         return None, dw, db
@@ -107,15 +109,15 @@ def conv_transpose2d(
 
 
 def conv_transpose2d_backward(
-    dy: Array, saved: Saved, *, input_gradient: bool = True
-) -> tuple[Array | None, Array, Array | None]:
+    dy: Array, saved: Saved, *, input_gradient: bool = True, weight_gradient: bool = True
+) -> tuple[Array | None, Any, Array | None]:
     """dx is the convolution of dy with w;  dw = x columns(dy)^T;  db = sum of dy over images and positions.
 
-    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (C, F/G, KH, KW), db (F,) or None.
+    dy (N, F, OH, OW)  ->  dx (N, C, H, W) or None, dw (C, F/G, KH, KW) or None, db (F,) or None.
     """
     (N, C, H, W), rows, w, b, geometry, groups = saved
     columns = im2col(dy, groups, *geometry)  # (G, F/G * KH * KW, N*H*W)
-    dw = (rows @ columns.transpose(0, 2, 1)).reshape(w.shape)
+    dw = (rows @ columns.transpose(0, 2, 1)).reshape(w.shape) if weight_gradient else None
     db = None if b is None else dy.sum(axis=(0, 2, 3))
     if not input_gradient:
         return None, dw, db
