@@ -1,6 +1,6 @@
 """Data sets, their readers, transforms, and the loader that prepares batches ahead."""
 
-from .augment import Augment, ColorJitter, Cutout, MixUp, RandomCrop, RandomFlip, RandomShift
+from .augment import AlternatingFlip, Augment, ColorJitter, Cutout, MixUp, RandomCrop, RandomFlip, RandomShift
 from .dataset import Dataset, hold_out
 from .folder import read_folder
 from .idx import read_idx
@@ -11,6 +11,7 @@ from .registry import load, names
 
 __all__ = [
     "PCA",
+    "AlternatingFlip",
     "Augment",
     "ColorJitter",
     "Cutout",

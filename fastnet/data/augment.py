@@ -105,6 +105,28 @@ class RandomFlip(Augment):
         batch.flip(rng.random(len(batch)) < self.p)
 
 
+class AlternatingFlip(Augment):
+    """The image mirrored in every second epoch: one half of the images in the even epochs, the other half in the odd ones.
+
+    Which half an image belongs to is drawn once, from the loader's seed. In two epochs a net sees each image both ways, where
+    RandomFlip shows the half of them twice the same way. Not for digits.  Jordan 2024, section 3.6.
+    """
+
+    def apply(self, batch: Batch, rng: np.random.Generator) -> None:
+        side = _bits(batch.index, batch.seed)
+        batch.flip(side != (batch.epoch % 2 == 1))
+
+
+def _bits(index: Array, seed: int) -> Array:
+    """A random bit for every index, as bool: the top bit of SplitMix64 (Steele, Lea & Flood 2014)."""
+    z = index.astype(np.uint64) + np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    z = (z + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    bits: Array = (z ^ (z >> np.uint64(31))) >> np.uint64(63) != 0
+    return bits
+
+
 class Cutout(Augment):
     """A box of `size` (height, width) around a random pixel is filled, the part of it that lies in the image.
 

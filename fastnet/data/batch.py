@@ -38,11 +38,16 @@ class Batch:
         preprocessing: Preprocessing,
         threads: int = 1,
         dtype: DTypeLike | None = None,
+        *,
+        epoch: int = 0,
+        seed: int = 0,
     ) -> None:
         """x (M, H, W, C) in C order, index (N,) into it, y (N, …) the labels of the chosen.
 
-        dtype: of the result; float64 if x is float64, else float32.
+        dtype: of the result; float64 if x is float64, else float32. epoch and seed are the loader's, for transforms that
+        remember what an image had before: with `index` they say all there is to know.
         """
+        self.index, self.epoch, self.seed = index, epoch, seed
         self.y: Array | MixedLabels = y
         self.preprocessing = preprocessing
         self.threads = threads

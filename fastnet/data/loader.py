@@ -104,7 +104,7 @@ class Loader:
 
     def _make(self, epoch: int, k: int, order: Array, threads: int) -> Item:
         rows = order[k * self.batch_size : (k + 1) * self.batch_size]
-        batch = Batch(self.x, rows, self.y[rows], self.normalize, threads, self.dtype)
+        batch = Batch(self.x, rows, self.y[rows], self.normalize, threads, self.dtype, epoch=epoch, seed=self.seed)
         if self.augment:
             rng = self._generator(epoch, 1 + k)
             for one in self.augment:

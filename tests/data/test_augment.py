@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from fastnet.data import ColorJitter, Cutout, MixedLabels, MixUp, RandomCrop, RandomFlip, RandomShift
+from fastnet.data import (
+    AlternatingFlip,
+    ColorJitter,
+    Cutout,
+    Loader,
+    MixedLabels,
+    MixUp,
+    RandomCrop,
+    RandomFlip,
+    RandomShift,
+)
 from fastnet.data.augment import Augment, as_augments
 from fastnet.data.batch import Batch
 from fastnet.data.preprocess import Unit
@@ -13,6 +23,7 @@ X = np.random.default_rng(5).integers(1, 256, (N, H, W, C)).astype(np.uint8)
 EVERY = [
     RandomCrop(5),
     RandomFlip(),
+    AlternatingFlip(),
     RandomShift(2),
     Cutout(3),
     ColorJitter(0.2, 0.2, 0.2),
@@ -23,7 +34,7 @@ EVERY = [
 
 def made(augment, x=X, seed=0):
     """(images in 0 … 255 as (N, H, W, C), labels) after one augmentation."""
-    batch = Batch(x, np.arange(len(x)), np.arange(len(x)), Unit())
+    batch = Batch(x, np.arange(len(x)), np.arange(len(x)), Unit(), seed=seed)
     augment.apply(batch, np.random.default_rng(seed))
     y = batch.finish().transpose(0, 2, 3, 1)
     return (np.rint(y * 255).astype(int) if x.dtype == np.uint8 else y), batch.y
@@ -131,6 +142,24 @@ def test_mixup_mixes_images_and_labels_by_the_same_weight():
 def test_the_same_generator_gives_the_same_images_and_another_one_others(augment):
     assert (made(augment, seed=1)[0] == made(augment, seed=1)[0]).all()
     assert (made(augment, seed=1)[0] != made(augment, seed=2)[0]).any()
+
+
+def test_an_alternating_flip_shows_every_image_one_way_in_even_epochs_and_the_other_in_odd_ones():
+    images = X.transpose(0, 3, 1, 2)
+
+    def mirrored(loader):
+        """For each image, whether this epoch shows it mirrored."""
+        shown = {int(n): x for xs, ys in loader for x, n in zip(np.rint(xs * 255), ys)}
+        assert all((shown[n] == images[n]).all() or (shown[n] == images[n, :, :, ::-1]).all() for n in range(N))
+        return np.array([(shown[n] == images[n, :, :, ::-1]).all() for n in range(N)])
+
+    loader = Loader(images, np.arange(N), 7, seed=4, augment=[AlternatingFlip()])
+    first, second, third = (mirrored(loader) for _ in range(3))
+    assert (first != second).all()
+    assert (first == third).all()
+    assert 0.25 < first.mean() < 0.75
+    other = mirrored(Loader(images, np.arange(N), 9, seed=5, augment=[AlternatingFlip()]))
+    assert 0.25 < (first == other).mean() < 0.75
 
 
 def test_a_function_of_ones_own_takes_pixels_in_their_own_unit():
