@@ -1,7 +1,7 @@
 """Activation functions and their derivatives, over numbers that lie together: see fastnet/functional/activations.py."""
 
 from fastnet._ext.types cimport real
-from fastnet._ext.vmath cimport exp_, expm1_, log1p_, normal_, tanh_
+from fastnet._ext.vmath cimport exp_, expm1_, gelu_slope_, log1p_, normal_, tanh_
 
 cdef enum:
     F_RELU
@@ -44,7 +44,7 @@ cdef inline void function(int f, const real *x, real *y, Py_ssize_t n, real a) n
             y[i] = tanh_(x[i])
     elif f == F_GELU:
         for i in range(n):
-            y[i] = x[i] * normal_(x[i], &e)
+            y[i] = x[i] * normal_(x[i])
     elif f == F_SILU:
         for i in range(n):
             y[i] = x[i] * logistic(x[i], &e)
@@ -58,7 +58,7 @@ cdef inline void function(int f, const real *x, real *y, Py_ssize_t n, real a) n
 cdef inline void derivative(int f, const real *s, const real *dy, real *dx, Py_ssize_t n, real a) noexcept nogil:
     """dx = dy * f'(x), from s: the output y for F_RELU, F_SIGMOID and F_TANH, else the input x. dx may be s."""
     cdef Py_ssize_t i
-    cdef real one = 1, zero = 0, twenty = 20, density = 0.3989422804014327, e, p, v
+    cdef real one = 1, zero = 0, twenty = 20, e, p, v
     if f == F_RELU:
         for i in range(n):
             v = dy[i]                        # read it in any case: a load under a condition is no vector at the lowest level
@@ -79,8 +79,7 @@ cdef inline void derivative(int f, const real *s, const real *dy, real *dx, Py_s
             dx[i] = dy[i] * (one - s[i] * s[i])
     elif f == F_GELU:
         for i in range(n):
-            p = normal_(s[i], &e)
-            dx[i] = dy[i] * (p + s[i] * e * density)
+            dx[i] = dy[i] * gelu_slope_(s[i])
     elif f == F_SILU:
         for i in range(n):
             p = logistic(s[i], &e)

@@ -1,7 +1,8 @@
 """Activation functions: y[i] = f(x[i]), over arrays of any shape, and maxout.
 
-All float32 functions are within about 2 units in the last place. NaN stays NaN. Backward needs the output (relu, sigmoid,
-tanh) or the input, never an array of its own.
+All float32 functions are within about 2 units in the last place, gelu and its slope within 2 and 4 parts in ten million of
+its input and of 1 (PyTorch's: 4 and 3). NaN stays NaN. Backward needs the output (relu, sigmoid, tanh) or the input, never an
+array of its own.
 """
 
 from typing import Any, NamedTuple
