@@ -11,6 +11,7 @@ from fastnet import layers, models
 # name -> [(input shape, classes, options, parameters)]: the last column from the papers' and torchvision's tables, or
 # added up by hand where nobody published it.
 CASES = {
+    "airbench": [((3, 32, 32), 10, {}, 1_972_792), ((1, 28, 19), 7, {"widths": (9, 10, 11)}, 5_403)],
     "three_layer_convnet": [((3, 32, 32), 10, {}, 825_046), ((1, 9, 7), 5, {"filters": 4, "kernel_size": 3}, 5_445)],
     "lenet": [((1, 28, 28), 10, {}, 215_370), ((3, 33, 26), 7, {"dropout": 0.5, "hidden": 9}, 27_951)],
     "lenet_bn": [((1, 28, 28), 10, {}, 215_546), ((3, 33, 26), 7, {"hidden": 9}, 28_008)],
@@ -133,7 +134,7 @@ def test_mobilenets_width_multiplies_its_channels():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: models.build("resnet19"), "there is no 'resnet19'; there are lenet, lenet_bn, mob"),
+        (lambda: models.build("resnet19"), "there is no 'resnet19'; there are airbench, lenet, lenet_bn, mob"),
         (lambda: models.build("names"), "there is no 'names'"),
         (lambda: models.lenet((1, 3, 28)), "lenet: images must be at least 4 pixels high and wide, found 3 x 28"),
         (lambda: models.vgg_bn((3, 32, 7)), "vgg_bn: images must be at least 8 pixels high and wide, found 32 x 7"),

@@ -44,3 +44,11 @@ def add(a: Any, b: Any) -> Array:
     out = memory.empty(first.shape, a.dtype)
     kernels.add(first.reshape(-1), second.reshape(-1), out.reshape(-1), config.get_num_threads())
     return logical(out, images)
+
+
+def scale(x: Any, factor: float) -> Array:
+    """x * factor. The gradient of x is that of the product times factor."""
+    source, images = ordered(checks.floats("scale", x))
+    out = memory.empty(source.shape, source.dtype)
+    kernels.scale(source.reshape(-1), factor, out.reshape(-1), config.get_num_threads())
+    return logical(out, images)

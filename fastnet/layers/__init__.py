@@ -9,6 +9,7 @@ from .dropout import Dropout, Dropout2d, VanillaDropout
 from .linear import Linear
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from .scale import Scale
 from .shape import Flatten, Identity, ZeroPad2d
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "PReLU",
     "ReLU",
     "Residual",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

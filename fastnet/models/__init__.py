@@ -7,6 +7,7 @@ To add one: a file with its function, and its line here; `tests/test_models.py` 
 from typing import Any
 
 from ..layers import Sequential
+from .airbench import airbench
 from .cifar_resnet import resnet20, resnet32, resnet56
 from .convnet import three_layer_convnet
 from .lenet5 import lenet
@@ -16,6 +17,7 @@ from .resnet import resnet18, resnet34, resnet50
 from .vgg import vgg_bn
 
 __all__ = [
+    "airbench",
     "build",
     "lenet",
     "lenet_bn",

@@ -2,7 +2,7 @@
 
 from .adagrad import AdaGrad
 from .adam import Adam, AdamW
-from .averages import EMA, SWA
+from .averages import EMA, SWA, Lookahead
 from .lbfgs import LBFGS
 from .limits import MaxNorm, clip_grad_norm, clip_grad_value
 from .plateau import ReduceOnPlateau
@@ -36,6 +36,7 @@ __all__ = [
     "CosineDecay",
     "ExponentialDecay",
     "InverseTimeDecay",
+    "Lookahead",
     "MaxNorm",
     "NesterovLookAhead",
     "OneCycle",

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from .. import config, memory
 from .._ext import flat as kernels
+from ..memory import Array
 from ..parameters import Parameter, ParameterBuffer
 from . import checks
 from .rule import load_flat
@@ -103,6 +106,62 @@ class EMA(Average):
 
     def weight(self) -> float:
         return 1 - self._decay
+
+
+class Lookahead(EMA):
+    """Every `every`-th update:  average = decay average + (1 - decay) w,  and the weights go on from there:  w = average.
+
+    The rule explores, the average decides; in between `update()` only counts. buffers: arrays that are averaged and put back
+    with the weights, such as a net's running statistics. `settle()` ends a run whose length is no multiple of `every`: what
+    came after the last average is forgotten.  Zhang, Lucas, Hinton & Ba 2019, algorithm 1 (alpha = 1 - decay).
+    """
+
+    def __init__(
+        self, params: Iterable[Parameter], decay: float = 0.5, every: int = 5, buffers: Iterable[Array] = ()
+    ) -> None:
+        self.every = checks.Integer(1)("Lookahead", "every", every)
+        super().__init__(params, decay)
+        self._pairs = [(array, memory.copy(array)) for array in buffers]  # as they are now, and their averages
+
+    def update(self) -> None:
+        """Count, and at every `every`-th count average and settle. RuntimeError while the averages are swapped in."""
+        self._ready("update")
+        if (self.updates + 1) % self.every:
+            self.updates += 1
+            return
+        super().update()
+        for now, average in self._pairs:
+            kernels.lerp(average.reshape(-1), now.reshape(-1), self.weight(), config.get_num_threads())
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the net go on from the average."""
+        self._ready("settle")
+        np.copyto(self.buffer.data, self.average)
+        for now, average in self._pairs:
+            np.copyto(now, average)
+
+    def swap(self) -> None:
+        super().swap()
+        for now, average in self._pairs:
+            kernels.swap(now.reshape(-1), average.reshape(-1), config.get_num_threads())
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of every average, and "buffers": {their number: copy}."""
+        arrays = [pair[0 if self.swapped else 1].copy() for pair in self._pairs]
+        return {**super().state_dict(), "buffers": {str(i): array for i, array in enumerate(arrays)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        op = f"{type(self).__name__}.load_state_dict"
+        checks.keys(op, state, {"updates", "average", "buffers"})
+        checks.keys(op, state["buffers"], {str(i) for i in range(len(self._pairs))}, what="the buffers")
+        for i, (_, average) in enumerate(self._pairs):
+            if np.shape(state["buffers"][str(i)]) != average.shape:
+                found = np.shape(state["buffers"][str(i)])
+                raise ValueError(f"{op}: buffer {i} must have shape {average.shape}, found {found}")
+        super().load_state_dict({name: state[name] for name in ("updates", "average")})
+        for i, (_, average) in enumerate(self._pairs):
+            np.copyto(average, state["buffers"][str(i)])
 
 
 class SWA(Average):

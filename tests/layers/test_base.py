@@ -36,7 +36,7 @@ EVERY = {
     "Tanh": ((), None), "Maxout": ((3,), None), "PReLU": ((), None), "GELU": ((), None), "SiLU": ((), None),
     "Softplus": ((), None), "Dropout": ((), None), "Dropout2d": ((), None), "VanillaDropout": ((), None),
     "DropConnect": ((6, 5), ROWS), "Flatten": ((), None),
-    "Identity": ((), None), "ZeroPad2d": ((1,), None), "Sequential": ((Conv2d(6, 2, 1),), None),
+    "Identity": ((), None), "ZeroPad2d": ((1,), None), "Scale": ((0.3,), None), "Sequential": ((Conv2d(6, 2, 1),), None),
     "Residual": ((Conv2d(6, 6, 1),), None), "Concat": ((Conv2d(6, 2, 1), Identity()), None),
 }  # fmt: skip
 MAPS = np.random.default_rng(2).standard_normal((4, 6, 8, 7)).astype(np.float32)

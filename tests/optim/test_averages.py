@@ -26,7 +26,7 @@ def walk(parameters, average, steps=6):
     return seen
 
 
-KINDS = {"EMA": lambda p: optim.EMA(p, 0.9), "SWA": optim.SWA}
+KINDS = {"EMA": lambda p: optim.EMA(p, 0.9), "SWA": optim.SWA, "Lookahead": lambda p: optim.Lookahead(p, 0.9, 2)}
 EVERY = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -126,7 +126,10 @@ def test_a_resumed_average_has_the_bits_of_the_uninterrupted_one(kind):
     parameters = net()
     average = KINDS[kind](parameters)
     walk(parameters, average, steps=3)
-    resumed = KINDS[kind](parameters)
+    again = net()
+    for p, q in zip(parameters, again):
+        q.data = p.data
+    resumed = KINDS[kind](again)
     resumed.load_state_dict(average.state_dict())
     for one in (average, resumed):
         one.update()
@@ -168,3 +171,41 @@ def test_the_decay_may_change_on_the_way_within_its_bounds():
     with pytest.raises(ValueError, match=r"EMA: decay must be finite and at least 0 and at most 1, found 1.5"):
         average.decay = 1.5
     assert average.decay == 0.5
+
+
+def test_lookahead_puts_weights_and_buffers_back_to_their_average_every_few_steps():
+    parameters, statistic = net(), np.arange(5.0)
+    slow, steady = [p.data.copy() for p in parameters], statistic.copy()
+    average = optim.Lookahead(parameters, decay=0.25, every=3, buffers=[statistic])
+    for step in range(1, 8):
+        for p in parameters:
+            p.data = p.data + step
+        statistic += step
+        fast = [p.data.copy() for p in parameters], statistic.copy()
+        average.update()
+        if step % 3 == 0:
+            slow = [0.25 * s + 0.75 * w for s, w in zip(slow, fast[0])]
+            steady = 0.25 * steady + 0.75 * fast[1]
+            fast = slow, steady
+        for p, w in zip(parameters, fast[0]):
+            np.testing.assert_allclose(p.data, w, rtol=1e-12)
+        np.testing.assert_allclose(statistic, fast[1], rtol=1e-12)
+    with average.applied():
+        np.testing.assert_allclose(statistic, steady, rtol=1e-12)
+    np.testing.assert_allclose(statistic, fast[1], rtol=1e-12)
+    average.settle()
+    np.testing.assert_allclose(parameters[0].data, slow[0], rtol=1e-12)
+    np.testing.assert_allclose(statistic, steady, rtol=1e-12)
+
+
+def test_lookahead_goes_on_from_its_state_buffers_included():
+    parameters, statistic = net(), np.arange(5.0)
+    average = optim.Lookahead(parameters, every=2, buffers=[statistic])
+    statistic += 8
+    walk(parameters, average, 3)
+    other = optim.Lookahead(net(), every=2, buffers=[np.zeros(5)])
+    with pytest.raises(ValueError, match=r"buffer 0 must have shape \(5,\), found \(4,\)"):
+        other.load_state_dict({**average.state_dict(), "buffers": {"0": np.ones(4)}})
+    other.load_state_dict(average.state_dict())
+    assert other.updates == 3
+    np.testing.assert_array_equal(other.state_dict()["buffers"]["0"], np.arange(5.0) + 4)
