@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from . import commands, config, data, models
+from . import commands, config, data, models, recipes
 
 __all__ = ["main"]
 
@@ -98,11 +98,19 @@ def _train(subparsers: Any) -> Parser:
             "  fastnet train\n"
             "  fastnet train --data cifar10 --model resnet20 --epochs 30 --optimizer nesterov --lr 0.1\n"
             "  fastnet train --data folder:photos --model vgg_bn --out runs/photos\n"
-            "  fastnet train --out runs/photos --resume --epochs 60"
+            "  fastnet train --out runs/photos --resume --epochs 60\n"
+            "  fastnet train --recipe cifar94 --root DIR"
         ),
         formatter_class=RAW,
     )
     what = parser.add_argument_group("what to train")
+    listed = "; ".join(f"{name}: {recipes.about(name)}" for name in recipes.names()).replace("%", "%%")
+    what.add_argument(
+        "--recipe",
+        choices=recipes.names(),
+        metavar="NAME",
+        help=f"a whole run as published, which fixes what is not said beside it ({listed})",
+    )
     what.add_argument("--data", default="mnist5k", help=f"{', '.join(data.names())} or folder:PATH (%(default)s)")
     what.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
     what.add_argument("--download", action="store_true", help="fetch missing files into --root")
@@ -120,7 +128,9 @@ def _train(subparsers: Any) -> Parser:
         help="none, auto (by the data), or some of shift,crop,flip,cutout,jitter,mixup",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--epochs", type=_count, default=14, metavar="N", help="(%(default)s)")
+    how.add_argument(
+        "--epochs", type=_epochs, default=14, metavar="N", help="(%(default)s); with a recipe, parts of one too"
+    )
     how.add_argument("--batch-size", type=_count, default=64, metavar="N", help="(%(default)s)")
     how.add_argument("--optimizer", default="adamw", choices=commands.RULES, help="(%(default)s)")
     how.add_argument(
@@ -229,6 +239,13 @@ def _whole(text: str) -> int:
 
 def _count(text: str) -> int:
     return _integer(text, 1)
+
+
+def _epochs(text: str) -> float:
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        return _positive(text)
 
 
 def _integer(text: str, least: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import config, data, diagnose, models, optim, plot
+from . import config, data, diagnose, models, optim, plot, recipes
 from .about import show_config
 from .callbacks import Lambda
 from .checkpoint import Checkpoint, load_settings, save
@@ -74,6 +74,10 @@ KEPT += ("average", "label_smoothing", "seed", "precision")  # the options that 
 
 def train(args: Namespace) -> int:
     """Train, then write model, history and curves and print what came out."""
+    if args.recipe is not None:
+        return follow(args)
+    if args.epochs != int(args.epochs):
+        raise ValueError(f"train: --epochs must be a whole number without --recipe, found {args.epochs}")
     out: Path = args.out or Path("runs", _folder(args))
     path = out / "checkpoint.safetensors"
     if args.resume:
@@ -143,6 +147,43 @@ def train(args: Namespace) -> int:
 def _folder(args: Namespace) -> str:
     """The folder that is named after data and model."""
     return f"{args.data.replace(':', '-').replace(os.sep, '-')}-{args.model}"
+
+
+# the options of a recipe, and the names under which it takes them
+FREE = {"data": "name", "root": "root", "download": "download", "epochs": "epochs", "batch_size": "batch_size"}
+FREE |= {"seed": "seed", "precision": "precision"}
+
+
+def follow(args: Namespace) -> int:
+    """Train by a recipe, then write and print as `train` does."""
+    fixed = sorted(args.given - {*FREE, "recipe", "threads", "out", "progress"})
+    if fixed:
+        option = "--" + fixed[0].replace("_", "-")
+        raise ValueError(f"train: the recipe {args.recipe} says itself what to do about {option}")
+    if args.threads is not None:
+        config.set_num_threads(args.threads)
+    out: Path = args.out or Path("runs", args.recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    options = {FREE[name]: getattr(args, name) for name in args.given & FREE.keys()}
+    say = (lambda line: None) if args.progress == "none" else partial(print, flush=True)
+    result = recipes.get(args.recipe)(**options, say=say)
+    about = {
+        "model": result.model,
+        "input_shape": list(result.images.image_shape),
+        "classes": list(result.images.classes),
+        "options": {"recipe": args.recipe, "data": result.images.name, **options},
+        "normalize": {name: value.tolist() for name, value in result.normalize.state_dict().items()},
+    }
+    save(result.net, out / "model.safetensors", {"about": about, "epoch": result.history.epochs})
+    _write_history(result.history, out)
+    picture = _draw(result.history, out / "curves.png")
+    print(
+        f"\n{args.recipe}: {result.seconds:.1f} s of training, {config.get_num_threads()} threads\n\ntest images seen"
+    )
+    for name, accuracy in result.accuracy.items():
+        print(f"{name:21s} {accuracy:10.2%}")
+    print(f"\nin {out}: model.safetensors, history.csv, history.json{picture}")
+    return 0
 
 
 def _shorten_average(decay: float, solver: Solver) -> None:

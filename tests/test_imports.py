@@ -15,7 +15,7 @@ GROUND = "_ext errors files"
 ARRAYS = f"{GROUND} memory config"
 ENGINE = f"{ARRAYS} initializers parameters functional layers losses optim"
 TRAINING = f"{ENGINE} regularization models data safetensors checkpoint plot training callbacks solver"
-TOOLS = f"{TRAINING} peaks diagnose search ensemble interop"
+TOOLS = f"{TRAINING} peaks diagnose search ensemble interop recipes"
 MAY_IMPORT = {
     "_ext": "",
     "errors": "",
@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "ensemble": TRAINING,
     "search": f"{TRAINING} ensemble",
     "interop": TRAINING,
+    "recipes": TRAINING,
     "cs231n": f"{TRAINING} diagnose reference",
     "commands": f"{TOOLS} about cs231n",
     "cli": f"{TOOLS} cs231n commands",
