@@ -2,7 +2,7 @@
 
     python examples/cifar94.py DIR --seeds 5
 
-DIR holds cifar-10-batches-bin/ ($FASTNET_DATA by default). The same run, once and with its files: fastnet train --recipe cifar94.
+DIR holds cifar-10-batches-bin/ ($FASTNET_DATA by default). Once, and with its files: fastnet train --recipe cifar94.
 What the recipe does stands in fastnet/recipes/cifar94.py, which reads from top to bottom.
 """
 
