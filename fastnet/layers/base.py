@@ -38,7 +38,7 @@ class Layer:
 
         def backward(self, dy, *, accumulate=False, input_gradient=True):
             dx, dw = functional.conv2d_backward(dy, self._kept(), input_gradient=input_gradient)
-            self._give(self.weight, dw, accumulate)          # unless the weight is frozen
+            self._give(self.weight, dw, accumulate)
             return dx
 
     backward belongs to the latest forward in training mode; in eval mode nothing is kept, so forward may run from several
@@ -260,10 +260,6 @@ class Layer:
             for prefix, layer in self.named_modules()
             for name, b in layer._buffers.items()
         ]
-
-    def learns(self) -> bool:
-        """Whether any parameter in it wants a gradient."""
-        return any(p.requires_grad for layer in self.modules() for p in layer._parameters.values())
 
     def requires_grad_(self, requires_grad: bool = True) -> Layer:
         """Freeze (False) or unfreeze all parameters of this layer, as in PyTorch; returns the layer."""

@@ -35,6 +35,11 @@ class _Again(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def learns(layer: Layer) -> bool:
+    """Whether any parameter in this layer wants a gradient."""
+    return any(p.requires_grad for _, p in layer.named_parameters())
+
+
 class Sequential(Layer):
     """y = the layers' forwards, one after the other; children are named "0", "1", … as in PyTorch.
 
@@ -119,7 +124,7 @@ class Sequential(Layer):
     def _run_back(self, dy: Value, into: Into | None, accumulate: bool) -> Value | None:
         kept = self._kept()
         # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
-        learns = (i for i, layer in enumerate(self._children.values()) if layer.learns())
+        learns = (i for i, layer in enumerate(self._children.values()) if learns(layer))
         first = next(learns, len(kept.layers)) if into is None else 0
         gradient: Value | None = dy
         for i in range(len(kept.layers) - 1, first - 1, -1):

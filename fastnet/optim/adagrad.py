@@ -57,6 +57,4 @@ class AdaGrad(Rule):
 
     def update(self, w: Array, g: Array, threads: int) -> None:
         outside, inside = (0.0, {"inside": self.eps}) if self.eps_inside else (self.eps, {})
-        kernels.adagrad(
-            w, g, self.array("sum"), self.pieces(), self.lr, outside, self.weight_decay, threads, **inside
-        )
+        kernels.adagrad(w, g, self.array("sum"), self.pieces(), self.lr, outside, self.weight_decay, threads, **inside)
