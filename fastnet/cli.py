@@ -242,10 +242,7 @@ def _count(text: str) -> int:
 
 
 def _epochs(text: str) -> float:
-    try:
-        return _count(text)
-    except argparse.ArgumentTypeError:
-        return _positive(text)
+    return _positive(text) if "." in text else _count(text)
 
 
 def _integer(text: str, least: int) -> int:

@@ -124,8 +124,8 @@ class Sequential(Layer):
     def _run_back(self, dy: Value, into: Into | None, accumulate: bool) -> Value | None:
         kept = self._kept()
         # Without the gradient of the input, nothing in front of the first layer that learns needs a backward pass.
-        learns = (i for i, layer in enumerate(self._children.values()) if learns(layer))
-        first = next(learns, len(kept.layers)) if into is None else 0
+        learning = (i for i, layer in enumerate(self._children.values()) if learns(layer))
+        first = next(learning, len(kept.layers)) if into is None else 0
         gradient: Value | None = dy
         for i in range(len(kept.layers) - 1, first - 1, -1):
             assert gradient is not None
