@@ -17,7 +17,7 @@ __all__ = ["fit", "gap", "gradient", "learning_rate", "update_ratio"]
 
 FEW = 20  # examples that any net must be able to learn by heart
 STEPS = 200  # in which it must
-STILL = 0.25  # of the loss: a trial that gains more in its few steps has no rate that is far from right
+STILL = 0.35  # of the loss: a trial that gains more in its few steps has no rate that is far from right
 ENOUGH = 20  # steps of a trial that can be judged
 
 
@@ -152,7 +152,11 @@ def learning_rate(subject: Subject, report: Diagnosis, trial: Run, steps: int, s
     told = (
         f"{rule} at {trial.lr:.3g}: the loss goes from {trial.start:.3g} to {trial.end:.3g} in {len(trial.loss)} steps"
     )
-    if trial.gain >= STILL:
+    highest = max(trial.loss, default=math.nan)
+    leapt = highest > 2 * abs(trial.start)  # batch norm may catch a rate that was too high
+    if leapt:
+        told += f", {highest:.3g} in between"
+    if trial.gain >= STILL and not leapt:
         report.passes(check, told)
         return [trial]
     if len(trial.loss) < ENOUGH and not trial.problem:
@@ -167,6 +171,8 @@ def learning_rate(subject: Subject, report: Diagnosis, trial: Run, steps: int, s
     best = min(good, key=lambda run: abs(math.log(run.lr / trial.lr)) if trial.lr else run.lr)
     factor = best.lr / trial.lr if trial.lr else 1.0
     better = best.gain > 0.15 and best.gain >= 2 * max(trial.gain, 0.0)
+    if leapt and factor < 1:
+        better |= best.end < 0.7 * trial.end
     ratio = float(np.median(trial.ratio)) if trial.ratio else math.nan
     others = ", ".join(f"{run.lr:.1e}: {run.end:.3g}" for run in sorted(runs, key=lambda run: run.lr))
     numbers = {"lr": trial.lr, "better": best.lr, "start": trial.start, "end": trial.end, "update_ratio": ratio}

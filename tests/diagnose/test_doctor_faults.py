@@ -63,8 +63,9 @@ def first(report):
 @pytest.mark.parametrize(
     ("rule", "lr"), [(SGD, 2.0), (optim.Adam, 0.3), (optim.AdamW, 0.3)], ids=["momentum", "adam", "adamw"]
 )
-def test_a_learning_rate_100_times_too_high(digits, rule, lr):
-    one = first(doctor(dense(), digits, optimizer=rule, lr=lr))
+@pytest.mark.parametrize("net", [dense, convnet])
+def test_a_learning_rate_100_times_too_high(digits, net, rule, lr):
+    one = first(doctor(net(), digits, optimizer=rule, lr=lr))
     assert (one.check, one.title) == ("learning_rate", "the learning rate is too high")
     assert one.numbers["better"] <= 0.1 * lr
 
