@@ -131,6 +131,7 @@ def _vanilla(layer: Any, x: Array, dy: Array) -> tuple[Array, list[Any], list[st
 # Layers of more than one call: (y, [dx, gradients …], names of the gradients).
 COMPOSED: dict[type[Layer], Callable[[Any, Array, Array], tuple[Array, list[Any], list[str]]]] = {
     layers.Identity: lambda layer, x, dy: (x, [dy], []),
+    layers.Scale: lambda layer, x, dy: (x * x.dtype.type(layer.factor), [dy * dy.dtype.type(layer.factor)], []),
     layers.DropConnect: _drop_connect,
     layers.VanillaDropout: _vanilla,
 }

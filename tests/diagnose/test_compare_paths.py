@@ -24,6 +24,7 @@ MAKE = {
     "PReLU": (lambda: layers.PReLU(4), (3, 4, 8, 7)),
     "ZeroPad2d": (lambda: layers.ZeroPad2d((1, 2, 0, 3)), (3, 4, 8, 7)),
     "Dropout": (lambda: layers.Dropout(0.4), (3, 4, 8, 7)),
+    "Scale": (lambda: layers.Scale(0.3), (3, 4, 8, 7)),
     "DropConnect": (lambda: layers.DropConnect(7, 5, p=0.3), (3, 7)),
     "VanillaDropout": (lambda: layers.VanillaDropout(0.4), (3, 4, 8, 7)),
     "Dropout2d": (lambda: layers.Dropout2d(0.4), (3, 4, 8, 7)),
