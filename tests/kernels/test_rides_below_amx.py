@@ -153,3 +153,16 @@ def test_a_product_that_winograd_refuses_is_finished_once(level):
             after.apply(wanted)
         np.testing.assert_array_equal(out, wanted)
         np.testing.assert_array_equal(np.isfinite(riding.sums), np.isfinite(after.sums))
+
+
+@each_level
+@each
+def test_what_a_map_makes_of_nan_and_infinity_is_multiplied(x_shape, w_shape, y_shape, geometry, scatter, level):
+    rng = np.random.default_rng(8)
+    given, made = (y_shape, x_shape) if scatter else (x_shape, y_shape)
+    x, w = later(rng, given, np.float32, slope=0.0), rng.standard_normal(w_shape).astype(np.float32)
+    for value in (np.nan, np.inf, -np.inf):
+        x.a[tuple(int(rng.integers(n)) for n in x.a.shape)] = value
+    with below(level), np.errstate(all="ignore"):
+        wanted = product(memory.channels_last(settled(x)), w, made, geometry, scatter)
+        np.testing.assert_array_equal(product(x, w, made, geometry, scatter), wanted)
