@@ -228,6 +228,15 @@ def test_net_data_and_rule_are_untouched():
     assert net.training
 
 
+@pytest.mark.parametrize(("rule", "lr"), [(optim.LBFGS, 0.5), (optim.NesterovLookAhead, 0.05), (optim.AdaGrad, 0.05)])
+def test_rules_of_every_kind_can_be_judged(rule, lr):
+    fastnet.manual_seed(4)
+    net = Sequential(Linear(9, 24), ReLU(), Linear(24, 4))
+    report = doctor(net, blobs(), optimizer=rule(net.parameters(), lr=lr))
+    assert report.ok, str(report)
+    assert f"{rule.__name__} at {lr}" in report.subject
+
+
 def test_a_net_that_overfits_shows_its_gap():
     fastnet.manual_seed(4)
     net, data = Sequential(Linear(9, 60), ReLU(), Linear(60, 4)), blobs(260)
