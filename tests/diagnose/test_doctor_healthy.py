@@ -228,13 +228,22 @@ def test_net_data_and_rule_are_untouched():
     assert net.training
 
 
-@pytest.mark.parametrize(("rule", "lr"), [(optim.LBFGS, 0.5), (optim.NesterovLookAhead, 0.05), (optim.AdaGrad, 0.05)])
-def test_rules_of_every_kind_can_be_judged(rule, lr):
+@pytest.mark.parametrize(
+    ("rule", "lr", "batch_size"),
+    [
+        (partial(optim.LBFGS, max_iter=3, line_search_fn="strong_wolfe"), 1.0, 500),  # it is for full batches
+        (optim.NesterovLookAhead, 0.05, 64),
+        (optim.AdaGrad, 0.05, 64),
+    ],
+    ids=["LBFGS", "NesterovLookAhead", "AdaGrad"],
+)
+def test_rules_of_every_kind_can_be_judged(rule, lr, batch_size):
     fastnet.manual_seed(4)
     net = Sequential(Linear(9, 24), ReLU(), Linear(24, 4))
-    report = doctor(net, blobs(), optimizer=rule(net.parameters(), lr=lr))
+    built = rule(net.parameters(), lr=lr)
+    report = doctor(net, blobs(), optimizer=built, batch_size=batch_size)
     assert report.ok, str(report)
-    assert f"{rule.__name__} at {lr}" in report.subject
+    assert f"{type(built).__name__} at {lr:.3g}" in report.subject
 
 
 def test_a_net_that_overfits_shows_its_gap():
