@@ -7,7 +7,7 @@ KERNELS := $(wildcard fastnet/_ext/*.pyx fastnet/_ext/*.pxd fastnet/_ext/*.h)
 TORCH_VERSION := 2.13.0
 comma := ,
 
-.PHONY: help bench bench-full test test-slow lint build annotate campaign torch clean
+.PHONY: help bench bench-full test test-slow lint build gallery annotate campaign torch clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ lint: .venv/ready  ## style and types: ruff, mypy
 	$(PY) -m mypy
 
 build: .venv/ready  ## compile the kernels that changed (in place: an editable installation sees them at once)
+
+gallery: .venv/ready  ## the lecture's chapters, each with its picture and numbers, on one page: runs/gallery/index.html
+	$(PY) examples/lecture/gallery.py --out runs/gallery
 
 annotate: .venv/ready  ## Cython's report on which kernel lines call Python, as HTML in build/cython
 	rm -rf build/cython
