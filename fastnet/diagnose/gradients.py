@@ -70,7 +70,8 @@ def check_gradients(
     h = checks.number(OP, h, "h", 1e-12, 1.0)
     tolerance = checks.number(OP, tolerance, "tolerance", 0.0, 1.0)
     began = time.perf_counter()
-    trial = _Trial(detached(net, np.float64), np.array(x, np.float64), y, loss, regularizer(regularization))
+    twin = detached(net, np.float64).requires_grad_()  # what is frozen has a backward to check, too
+    trial = _Trial(twin, np.array(x, np.float64), y, loss, regularizer(regularization))
     trial.burn(burn_in, burn_in_lr)
     notes = trial.notes()
 

@@ -194,7 +194,7 @@ def compare_paths(layer: Layer, x: Array, dy: Array | None = None, *, seed: int 
     x = checks.floats("compare_paths", x)
     if not isinstance(layer, Layer):
         raise TypeError(f"compare_paths: layer must be a Layer, found {type(layer).__name__}")
-    net = detached(layer, x.dtype)
+    net = detached(layer, x.dtype).requires_grad_()
     given: dict[str, tuple[Array, Array]] = {}
     received: dict[str, tuple[Array, Any]] = {}
     gradients: dict[str, dict[str, Array]] = {}

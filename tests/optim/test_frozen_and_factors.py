@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastnet import Conv2d, Linear, ReLU, Sequential, functional, manual_seed, optim, regularization
+from fastnet import Conv2d, Linear, ReLU, Sequential, check_gradients, functional, manual_seed, optim, regularization
 from fastnet.layers import BatchNorm2d, Flatten
 from fastnet.layers.containers import learns
 from fastnet.parameters import Parameter, ParameterBuffer, Run
@@ -158,3 +158,12 @@ def test_a_net_with_a_frozen_beginning_trains_the_rest_only():
     rule.step()
     same = {name for name, p in part.named_parameters() if (p.data == before[name]).all()}
     assert same == {"0.weight", "0.bias"}
+
+
+def test_a_gradient_check_looks_at_frozen_layers_too_and_leaves_them_frozen():
+    part = net()
+    part[0].requires_grad_(False)
+    report = check_gradients(part, X, np.array([4, 1]))
+    assert report.ok
+    assert {("0", "weight"), ("0", "bias")} <= {(row.layer, row.parameter) for row in report.rows if row.error > 0}
+    assert not part[0].weight.requires_grad
