@@ -4,7 +4,10 @@ import itertools
 import json
 import math
 import os
+import runpy
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +102,26 @@ def test_whitening_filters_give_uncorrelated_maps_of_variance_one(root):
     second = maps @ maps.T / maps.shape[1]
     np.testing.assert_array_equal(maps[12:], -maps[:12])
     np.testing.assert_allclose(second[:12, :12], np.eye(12), atol=0.02)  # less eps / variance
+
+
+def test_the_whitening_convolution_is_computed_in_float32_at_medium(root):
+    """Its finest maps are noise of a thousandth of the image: as large as bfloat16's rounding of it."""
+    net, splits = started(root)
+    x = splits.normalize(splits.x)
+    found = {}
+    for precision in ("highest", "medium"):
+        with config.precision(precision):
+            found[precision] = net[0].forward(x)
+    np.testing.assert_array_equal(found["medium"], found["highest"])
+
+
+def test_the_example_prints_seconds_and_accuracies_of_its_seeds(root, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["cifar94.py", str(root), "--seeds", "2", "--epochs", "1"])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setattr(cifar94, "run", partial(cifar94.run, widths=(9, 8, 7)))
+    runpy.run_path(str(Path(__file__).parent.parent / "examples" / "cifar94.py"), run_name="__main__")
+    table = capsys.readouterr().out.split("threads")[1].strip().splitlines()
+    assert [line.split("  ")[0].strip() for line in table] == ["seconds", "plain", "mirrored", "mirrored and shifted"]
 
 
 def test_a_run_learns_the_patterns_and_leaves_alone_what_is_frozen(root):
