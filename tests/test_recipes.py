@@ -83,6 +83,19 @@ def test_what_a_recipe_fixes_is_refused_beside_it(capsys):
         recipes.get("cifar95")
 
 
+def test_a_run_that_cannot_be_or_breaks_says_why(root, monkeypatch):
+    with pytest.raises(ValueError, match="epochs must be positive, found 0"):
+        cifar94.run(root=root, epochs=0)
+    images = data.load("cifar10", root)
+    untested = data.Dataset(images.x_train, images.y_train, classes=images.classes, name="half")
+    with pytest.raises(ValueError, match="cifar94: half has no test split"):
+        cifar94.all_of(untested)
+    monkeypatch.setattr(cifar94, "RATE", 1e30)
+    net, splits = started(root, (3, 4, 5))
+    with pytest.raises(FloatingPointError, match=r"cifar94: step \d+: the loss is"), np.errstate(all="ignore"):
+        cifar94.train(net, splits, 3, 30, 0, lambda line: None)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_one_another(root):
     def run(seed):
         return recipes.get("cifar94")(

@@ -122,12 +122,10 @@ def train(
     for epoch in range(math.ceil(epochs)):
         start = time.perf_counter()
         net.train()
-        if (
-            epoch == 3
-        ):  # section 3.2: the bias of the whitening convolution learns for three epochs; from here on all of
-            net[0].requires_grad_(
-                False
-            )  # that layer is passed over, with the input gradient of the convolution behind it
+        if epoch == 3:
+            # The whitening convolution's bias has learned enough (section 3.2). From here on backward passes over that layer,
+            # and over the input gradient of the convolution behind it.
+            net[0].requires_grad_(False)
         for x, y in itertools.islice(loader, steps - history.steps):
             value = loss.forward(net.forward(x), y)  # type: ignore[arg-type]  # nobody mixes labels here
             if not math.isfinite(value):
