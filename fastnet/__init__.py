@@ -34,7 +34,7 @@ from .errors import FormatError
 from .initializers import manual_seed
 from .layers import *  # noqa: F403  # every layer, under its name in `layers.__all__`
 from .layers import __all__ as _layers
-from .plan import plan
+from .layers.plan import plan
 from .search import choice, integers, log_uniform, search, uniform
 from .solver import Solver
 

@@ -31,7 +31,6 @@ MAY_IMPORT = {
     "checkpoint": f"{ARRAYS} safetensors",
     "functional": ARRAYS,
     "layers": f"{ARRAYS} initializers parameters functional",
-    "plan": f"{ARRAYS} parameters functional layers",
     "losses": f"{ARRAYS} functional",
     "optim": f"{ARRAYS} parameters",
     "regularization": f"{ARRAYS} parameters",
@@ -42,7 +41,7 @@ MAY_IMPORT = {
     "trajectories": f"{ENGINE} plot",
     "callbacks": f"{ARRAYS} checkpoint plot training",
     "solver": f"{ENGINE} regularization data safetensors checkpoint plot training callbacks",
-    "diagnose": f"{TRAINING} reference plan",  # compare_paths holds the two side by side
+    "diagnose": f"{TRAINING} reference",  # compare_paths holds the two side by side
     "ensemble": TRAINING,
     "search": f"{TRAINING} ensemble",
     "interop": TRAINING,

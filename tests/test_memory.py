@@ -230,30 +230,27 @@ def test_images_in_any_other_order_are_copied_into_that_order(dtype):
 
 
 @linux
-def test_large_pieces_that_lie_side_by_side_grow_together():
-    pieces = [memory.empty((4 << 20,), np.uint8) for _ in range(6)]
-    places = sorted(map(address, pieces))
-    assert np.array_equal(np.diff(places), [4 << 20] * 5)
-    fresh = memory.statistics()["fresh"]
-    del pieces
-    whole = memory.empty((24 << 20,), np.uint8)
-    assert address(whole) == places[0]
-    assert memory.statistics()["fresh"] == fresh
-    assert memory.statistics()["kept"] == 0
-
-
-@linux
-def test_the_lowest_free_place_is_taken_and_the_rest_stays_free():
-    pieces = [memory.empty((8 << 20,), np.uint8) for _ in range(5)]
-    places = sorted(map(address, pieces))
-    by_place = {address(piece): piece for piece in pieces}
-    del pieces
-    del by_place[places[1]], by_place[places[3]]
-    small = memory.empty((2 << 20,), np.uint8)
-    other = memory.empty((4 << 20,), np.uint8)
-    assert address(small) == places[1]
-    assert address(other) == places[1] + (2 << 20)
-    assert address(memory.empty((8 << 20,), np.uint8)) == places[3]
+def test_large_pieces_come_from_the_lowest_free_place_and_grow_together():
+    """In a process of its own, where nothing else lies in the range."""
+    program = """
+from fastnet import memory
+def address(array): return array.ctypes.data
+MB = 1 << 20
+pieces = [memory.empty((4 * MB,), 'u1') for _ in range(6)]
+places = [address(piece) for piece in pieces]
+assert [b - a for a, b in zip(places, places[1:])] == [4 * MB] * 5, places
+fresh = memory.statistics()['fresh']
+del pieces[1], pieces[2]                                      # the second and the fourth
+small, other = memory.empty((2 * MB,), 'u1'), memory.empty((MB,), 'u1')
+assert (address(small), address(other)) == (places[1], places[1] + 2 * MB)
+assert address(memory.empty((4 * MB,), 'u1')) == places[3]
+del pieces, small, other
+whole = memory.empty((24 * MB,), 'u1')
+assert address(whole) == places[0]
+assert (memory.statistics()['fresh'], memory.statistics()['kept']) == (fresh, 0)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
 
 
 @linux

@@ -37,8 +37,8 @@ cdef extern from *:
     void fastnet_huge_pages(void *p, size_t n)
 
 cdef size_t LARGE = 4 << 20     # from here on huge pages (2 MB) are asked for and worth their rounding
-cdef size_t CUT = 2 << 20       # from here on pieces are cut from the range
-cdef size_t GRAIN = 64 << 10    # to which they are rounded
+cdef size_t CUT = 128 << 10     # from here on pieces are cut from the range
+cdef size_t GRAIN = 4 << 10    # to which they are rounded
 cdef size_t live = 0, kept = 0, peak = 0, fresh = 0
 cdef dict shelves = {}          # size class -> list of [address of the allocation, address of its aligned start]
 cdef list order = []            # size classes in the order in which their pieces were shelved: the oldest goes first

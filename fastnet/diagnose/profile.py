@@ -16,10 +16,10 @@ import numpy as np
 from .. import _ext, config
 from ..functional import checks, trace
 from ..layers.base import Layer
+from ..layers.plan import plan
 from ..losses import SoftmaxCrossEntropy
 from ..memory import Array
 from ..optim import SGD
-from ..plan import plan
 from .subject import rule_of
 from .watch import detached
 

@@ -317,15 +317,18 @@ class Layer:
                     layer._buffers[name] = array.astype(kind)
         return self
 
-    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+    def summary(self, input_shape: tuple[int, ...], batch: int | None = None) -> Summary:
         """The layers as a printable table (output shape, parameters, multiply-adds, activation bytes, per example of this
-        shape, without the batch); .rows for programs."""
+        shape, without the batch); .rows for programs. Given a batch size, also .peak: the bytes that a training step of so
+        many examples takes at its largest moment, from two small ones that are run; without the parameters. What shares a pass
+        over memory with what: fastnet.plan."""
         from .summary import summarize
 
         op = f"{type(self).__name__}.summary"
         if not isinstance(input_shape, tuple | list):
             raise TypeError(f"{op}: input_shape must be a tuple such as (C, H, W), found {input_shape!r}")
-        return summarize(self, tuple(checks.integer(op, size, "input_shape", 1) for size in input_shape))
+        shape = tuple(checks.integer(op, size, "input_shape", 1) for size in input_shape)
+        return summarize(self, shape, None if batch is None else checks.integer(op, batch, "batch", 1))
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of repr()."""

@@ -7,6 +7,7 @@ import numpy as np
 from ..memory import Array
 from .base import Layer
 from .containers import Sequential
+from .plan import line_of_peaks
 
 
 class Row(NamedTuple):
@@ -22,9 +23,11 @@ class Row(NamedTuple):
 
 
 class Summary:
-    """What `layer.summary(shape)` returns: printable; .rows for programs, and the totals."""
+    """What `layer.summary(shape)` returns: printable; .rows for programs, the totals, and .peak, the bytes of a training
+    step, where a batch was given."""
 
-    def __init__(self, title: str, rows: list[Row]) -> None:
+    def __init__(self, title: str, rows: list[Row], batch: int | None = None, peak: int | None = None) -> None:
+        self.batch, self.peak = batch, peak
         self.title = title
         self.rows = rows
         self.parameters = sum(row.parameters for row in rows)
@@ -53,12 +56,15 @@ class Summary:
             for line in (head, *body, foot)
         ]
         rule = "-" * max(map(len, lines))
-        return "\n".join([self.title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        table = [self.title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        if self.peak is not None:
+            table.append(f"a training step of {self.batch}: {self.peak / 1e6:,.0f} MB at its largest moment")
+        return "\n".join(table)
 
     __repr__ = __str__
 
 
-def summarize(net: Layer, input_shape: tuple[int, ...]) -> Summary:
+def summarize(net: Layer, input_shape: tuple[int, ...], batch: int | None = None) -> Summary:
     """Send one example of zeros through the net in eval mode and note what every leaf puts out."""
     rows: list[Row] = []
     leaves = [(name, layer) for name, layer in net.named_modules() if not layer.children()]
@@ -101,4 +107,8 @@ def summarize(net: Layer, input_shape: tuple[int, ...]) -> Summary:
             layer.__dict__.pop("forward", None)
         for layer, mode in modes:
             layer.training = mode
-    return Summary(f"{type(net).__name__} on an input of {' x '.join(map(str, input_shape))}, per example", rows)
+    title = f"{type(net).__name__} on an input of {' x '.join(map(str, input_shape))}, per example"
+    if batch is None:
+        return Summary(title, rows)
+    base, step = line_of_peaks(net, input_shape)
+    return Summary(title, rows, batch, int(base + batch * step))

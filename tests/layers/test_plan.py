@@ -6,7 +6,7 @@ import pytest
 import fastnet
 from fastnet import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, memory, models
 from fastnet._ext import level
-from fastnet.plan import peak_memory
+from fastnet.layers.plan import peak_memory
 
 tiles = pytest.mark.skipif(level != "amx", reason="maps and sums ride on AMX's products, which this machine has not")
 
@@ -63,6 +63,8 @@ def test_the_net_is_as_it_was():
 def test_the_predicted_peak_is_that_of_a_larger_batch(name):
     net = models.build(name, (3, 16, 16))
     predicted = fastnet.plan(net, (3, 16, 16)).peak(96)
+    assert net.summary((3, 16, 16), batch=96).peak == predicted
+    assert "training step of 96" in str(net.summary((3, 16, 16), batch=96))
     assert predicted == pytest.approx(peak_memory(net, (3, 16, 16), 96), rel=0.1)
 
 

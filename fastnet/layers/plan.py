@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import memory
-from .functional import checks, trace
-from .functional.deferred import Deferred, Value
-from .layers.base import Layer
-from .layers.volatile import Volatile
+from .. import memory
+from ..functional import checks, trace
+from ..functional.deferred import Deferred, Value
+from .base import Layer
+from .volatile import Volatile
 
 __all__ = ["Plan", "Row", "peak_memory", "plan"]
 
@@ -93,10 +93,7 @@ def plan(net: Layer, input_shape: tuple[int, ...], *, training: bool = True) -> 
     rows = _run(net, shape, min(many, 16), training)
     peak = None
     if training:
-        few = many // 2
-        most, least = (peak_memory(net, shape, n) for n in (many, few))
-        step = (most - least) / (many - few)
-        base = least - few * step
+        base, step = line_of_peaks(net, shape)
 
         def peak(batch: int) -> int:
             return int(base + batch * step)
@@ -105,10 +102,19 @@ def plan(net: Layer, input_shape: tuple[int, ...], *, training: bool = True) -> 
     return Plan(f"{type(net).__name__} on an input of {' x '.join(map(str, shape))}: {what}", rows, peak)
 
 
+def line_of_peaks(net: Layer, input_shape: tuple[int, ...]) -> tuple[float, float]:
+    """(bytes, bytes per example) of the peak of a training step, from two batches."""
+    many = max(2, min(MOST, NUMBERS // math.prod(input_shape)))
+    few = many // 2
+    most, least = (peak_memory(net, input_shape, n) for n in (many, few))
+    step = (most - least) / (many - few)
+    return least - few * step, step
+
+
 def peak_memory(net: Layer, input_shape: tuple[int, ...], batch: int) -> int:
     """Bytes that a training step of so many examples has in use at its largest moment, beyond those before it."""
     for _ in range(2):  # packed weights are kept from their second use on
-        _run(net, input_shape, min(batch, 2), True)
+        _run(net, input_shape, batch, True)
     memory.empty_cache()
     before = memory.statistics()["live"]
     _run(net, input_shape, batch, True)
