@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 LECTURE = ROOT / "examples" / "lecture"
 if not LECTURE.is_dir():
     pytest.skip("no examples here", allow_module_level=True)
+COURSE = ROOT / "examples" / "cs231n"
+ASSIGNMENT = [path.stem for path in sorted(COURSE.glob("[a-z]*.py"))]
 CHAPTERS = [path.stem for path in sorted(LECTURE.glob("[0-9][0-9]_*.py"))]
 QUICK = ["01_layers", "09_update_rules", "10_trajectories", "14_gradient_check", "16_losses"]
 
@@ -111,3 +115,33 @@ def test_the_gallery_has_a_section_per_chapter_and_goes_on_after_a_failure(lectu
     assert good.__doc__.splitlines()[0] in page
     assert set(json.loads((tmp_path / "numbers.json").read_text())) == {"01_layers", "14_gradient_check"}
     assert "FAILED" in capsys.readouterr().out
+
+
+def assignment(name, out, *options):
+    """What a script of the course's assignment prints; its checks must hold, and no warning may come."""
+    command = [sys.executable, "-W", "error", str(COURSE / f"{name}.py"), "--out", str(out), *options]
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "FASTNET_DATA": str(out)}
+    done = subprocess.run(command, env={**os.environ, **own}, cwd=out, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "all checks hold" in done.stdout
+    assert list(out.glob("*.png"))
+    return done.stdout
+
+
+def test_the_assignment_has_four_scripts_of_cells():
+    assert ASSIGNMENT == ["batch_normalization", "convolutional_networks", "dropout", "fully_connected_nets"]
+    for name in ASSIGNMENT:
+        text = (COURSE / f"{name}.py").read_text("utf-8")
+        assert text.startswith("# %% [markdown]\n# # CS231n")
+        assert text.count("\n# %%\n") > 3
+
+
+@pytest.mark.parametrize("name", ["dropout", "convolutional_networks"])
+def test_a_toy_of_the_assignment_runs_on_the_digits_where_there_is_no_cifar(name, tmp_path):
+    assert "The embedded digits take its place" in assignment(name, tmp_path, "--toy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ASSIGNMENT)
+def test_the_assignment_runs_and_its_checks_hold(name, tmp_path):
+    assignment(name, tmp_path)

@@ -6,7 +6,7 @@ small batch is good enough. For the same number of examples looked at, many chea
 """
 
 import numpy as np
-from _common import COLOURS, digits, finish, frame, mlp, panels, run, table, train
+from _common import COLOURS, digits, finish, frame, mlp, panels, run, smooth, table, train
 
 import fastnet
 
@@ -36,10 +36,11 @@ def main(out, short=False):
         right_ones = float((net.predict(data["x_val"]).argmax(1) == data["y_val"]).mean())
         name = "all" if batch == len(x) else str(batch)
         rows.append([name, seen // batch, history[-1], right_ones])
-        left.plot(
-            np.arange(len(history)) * batch, history, color=colour, alpha=0.85, linewidth=1, label=f"batch {name}"
-        )
-    frame(left, "Ten lines, three batch sizes", "examples seen", "loss of the batch")
+        window = max(1, min(1024 // batch, len(history)))  # about as many examples in every mean
+        left.plot(np.arange(len(history)) * batch, history, color=colour, alpha=0.2, linewidth=0.7)
+        mean = smooth(history, window)
+        left.plot((np.arange(len(mean)) + (window - 1) / 2) * batch, mean, color=colour, label=f"batch {name}")
+    frame(left, "Ten lines, three batch sizes", "examples seen", "loss of the batch, and its mean")
     left.legend(frameon=False)
     table(["batch", "steps", "last loss", "validation accuracy"], rows)
 

@@ -59,13 +59,13 @@ def main(out, short=False):
             [name, f"{fit:.2%}", f"{curve[-1]:.2%}", f"{fit - curve[-1]:.2%}", float(risen[-1]), float(risen.min())]
         )
         steps = range(1, epochs + 1)
-        left.plot(steps, curve, color=colour, label=name)
-        right.plot(steps, risen, color=colour)
+        left.plot(steps, curve, color=colour)
+        right.plot(steps, risen, color=colour, label=name)
     frame(left, "Validation accuracy", "epoch", "accuracy")
     left.set_ylim(0.4, 0.9)
-    left.legend(frameon=False, fontsize=8, loc="lower right")
     frame(right, "Validation loss", "epoch", "loss")
     right.set_ylim(0.4, 1.7)
+    right.legend(frameon=False, fontsize=9, loc=(0.5, 0.4))
     finish(drawing, out / "12_dropout.png")
     table([f"500 digits, {seeds} runs each", "training", "validation", "gap", "validation loss", "its lowest"], rows)
     without, half = numbers["p = 0.0"], numbers["p = 0.5"]

@@ -27,7 +27,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 3.5rem; border-top: 1px solid #e5e7eb; padding-top: 1.5rem; }
 img { max-width: 100%; display: block; margin: 1rem 0; } a { color: #2563a8; } .note { color: #6b7280; font-size: 0.9rem; }
-pre { background: #f6f7f9; padding: 0.8rem 1rem; overflow-x: auto; font-size: 13px; line-height: 1.4; max-height: 32rem; }
+pre { background: #f6f7f9; padding: 0.8rem 1rem; overflow-x: auto; font-size: 13px; line-height: 1.4; }
+pre { white-space: pre-wrap; max-height: 32rem; }
 ol { columns: 2; }
 """
 
