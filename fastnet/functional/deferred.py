@@ -178,8 +178,10 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
     if value is None:
         return None if add is None else Finish(GRADIENT, np.zeros((3, add.shape[3])), add)
     slope = 1.0 if gated else value.slope
-    sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     sums = np.zeros((3, value.a.shape[3]))
+    sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
+    if value.coefficients is None:  # t = a, and nobody wants the sum with it
+        return Finish(GRADIENT, sums, add, value.a if slope != 1 else None, slope=slope)
     b = value.b if value.normalised or (slope != 1 and sign is None) else None
     return Finish(GRADIENT, sums, add, sign, value.a, b, value.map()[1], slope)
 
