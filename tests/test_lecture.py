@@ -72,20 +72,42 @@ def claims(name, numbers):
     if name == "01_layers":
         assert numbers["forward_apart"] < 1e-4
         assert numbers["backward_apart"] < 1e-4
+    elif name == "02_sgd_loop":
+        assert min(numbers["small"], numbers["medium"]) > numbers["full"]
+    elif name == "03_activations":
+        assert min(numbers, key=numbers.get) == "Sigmoid"
+    elif name == "04_preprocessing":
+        assert numbers["mean and deviation"] > numbers["bytes 0 … 255 as they are"] + 0.3
     elif name == "05_initialisation":
         assert numbers["tanh, 0.01"]["last"] < 1e-3 < 0.1 < numbers["tanh, Xavier"]["last"]
         assert 10 < numbers["he_to_xavier"] < 100
     elif name == "06_batch_norm":
         assert numbers["batch norm"]["rates"] >= numbers["without"]["rates"]
+    elif name == "07_babysitting":
+        assert numbers["healthy"] == []
+        assert numbers["rate 100 times too high"][0] == "learning_rate"
+        assert numbers["large weights before tanh"][0] == "saturation"
+    elif name == "08_search":
+        assert numbers["wins"] > 0.6
+        assert numbers["random"] > numbers["grids"]
     elif name == "09_update_rules":
         assert numbers["forms_apart"] < 1e-8
         momentum, nesterov = numbers["100, 0.95"]
         assert nesterov < momentum
         assert numbers["AdaGrad after 1000"] < 0.2 < numbers["RMSProp after 1000"]
+    elif name == "11_schedules":
+        assert numbers["cosine"] > numbers["constant"]
+    elif name == "12_dropout":
+        assert numbers["p = 0.5"]["lowest"] < numbers["p = 0.0"]["lowest"]
+    elif name == "13_regularisation":
+        assert numbers["L1, 0.001"]["zeros"] > 0.5 > numbers["L2, 0.01"]["zeros"]
+        assert numbers["L2, 0.01"]["norm"] < numbers["none"]["norm"] / 2
     elif name == "14_gradient_check":
         assert numbers["ok"]
         assert not numbers["wrong_ok"]
         assert numbers["suspects"] == ["3"]
+    elif name == "15_ensembles":
+        assert numbers["gain"] > 0.01
     elif name == "16_losses":
         assert numbers["start"]["svm"] == pytest.approx(9, rel=1e-6)
         assert numbers["slopes"]["squared (MSE)"] < numbers["slopes"]["Huber, delta 1"]

@@ -129,7 +129,7 @@ for hidden, weight_scale, rate in (([100, 100], 1e-2, 1e-2), ([100, 100, 100, 10
     solver = Solver(
         model,
         small,
-        num_epochs=here.of(20, 40, 20),
+        num_epochs=here.of(20, 40, 40),
         batch_size=25,
         update_rule="sgd",
         optim_config={"learning_rate": rate},
