@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastnet import memory
+from fastnet._ext.memory import Block
 from fastnet.layers import Conv2d, MaxPool2d, ReLU, Sequential
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
@@ -241,7 +242,7 @@ places = [address(piece) for piece in pieces]
 assert [b - a for a, b in zip(places, places[1:])] == [4 * MB] * 5, places
 fresh = memory.statistics()['fresh']
 del pieces[1], pieces[2]                                      # the second and the fourth
-small, other = memory.empty((2 * MB,), 'u1'), memory.empty((MB,), 'u1')
+small, other = memory.empty((2 * MB,), 'u1'), memory.empty((2 * MB,), 'u1')  # too large for what is in front of places[0]
 assert (address(small), address(other)) == (places[1], places[1] + 2 * MB)
 assert address(memory.empty((4 * MB,), 'u1')) == places[3]
 del pieces, small, other
@@ -266,3 +267,45 @@ def test_what_is_given_back_is_the_systems_again():
     assert resident() > before - (8 << 20)
     memory.empty_cache()
     assert resident() < before - (80 << 20)
+
+
+def test_garbage_that_is_collected_while_a_piece_comes_or_goes_does_no_harm():
+    """Python may collect garbage whenever a list is made; its blocks go back in the middle of another's way."""
+
+    class Circle:
+        pass
+
+    rng, alive = np.random.default_rng(6), []
+    threshold = gc.get_threshold()
+    gc.disable()
+    gc.set_threshold(1)
+    try:
+        for step in range(2000):
+            size = (int(rng.integers(2, 8)) << 20) + int(rng.integers(10)) * 65536
+            alive.extend(Block(size) for _ in range(3))
+            for _ in range(2):
+                circle = Circle()
+                circle.me, circle.block = circle, alive.pop(int(rng.integers(len(alive))))
+                del circle
+            lists = [[] for _ in range(200)]  # or Python would have one at hand
+            gc.enable()
+            if step % 2:
+                alive.append(Block(size))
+            else:
+                del alive[0]
+            gc.disable()
+            del lists
+            del alive[20:]
+            places = sorted((np.frombuffer(b, np.uint8).ctypes.data, memoryview(b).nbytes) for b in alive)
+            assert all(p + n <= q for (p, n), (q, _) in itertools.pairwise(places))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+    live = memory.statistics()["live"]
+    largest = max(memoryview(b).nbytes for b in alive)
+    del alive, places
+    gc.collect()
+    fresh = memory.statistics()["fresh"]
+    assert memory.statistics()["live"] < live
+    memory.empty((2 * largest,), np.uint8)  # what is free has grown together
+    assert memory.statistics()["fresh"] == fresh

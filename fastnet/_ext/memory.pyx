@@ -46,11 +46,14 @@ cdef size_t range_start = 0, range_end = 0, edge = 0    # the range, and where i
 cdef list holes = []            # the free parts below the edge, by address: [start, end, bytes that were touched]
 
 
+# A new list may make Python collect garbage, and that may free Blocks: both functions make theirs before they look at the holes.
+
 cdef size_t cut(size_t size, size_t align):
     """The lowest free piece of the range; 0 if there is none."""
     global range_start, range_end, edge, kept, fresh
     cdef size_t start, end, used, place, reserved = 0
     cdef Py_ssize_t i
+    cdef list before = [0, 0, 0], behind = [0, 0, 0]
     if range_end == 0:
         range_start = <size_t>fastnet_reserve(&reserved)
         edge, range_end = range_start, range_start + reserved if range_start else 1
@@ -58,26 +61,27 @@ cdef size_t cut(size_t size, size_t align):
         start, end, used = holes[i]
         place = (start + align - 1) // align * align
         if place + size <= end or (end == edge and place + size <= range_end):
+            del holes[i]
             break
     else:
         i, start, end, used = len(holes), edge, edge, 0
         place = (start + align - 1) // align * align
         if not range_start or place + size > range_end:
             return 0
-        holes.append(None)
     if size > used:
         fresh += 1
     kept -= min(used, size)
     used -= min(used, size)
-    rest = []
     if place > start:
-        rest.append([start, place, min(used, place - start)])
+        before[0], before[1], before[2] = start, place, min(used, place - start)
+        holes.insert(i, before)
         used -= min(used, place - start)
+        i += 1
     if place + size < end:
-        rest.append([place + size, end, used])
+        behind[0], behind[1], behind[2] = place + size, end, used
+        holes.insert(i, behind)
     elif used:
         kept -= used
-    holes[i:i + 1] = rest
     edge = max(edge, place + size)
     return place
 
@@ -87,6 +91,7 @@ cdef void put_back(size_t start, size_t size):
     global kept
     cdef size_t end = start + size, used = size
     cdef Py_ssize_t i = 0
+    cdef list piece = [0, 0, 0]
     kept += size
     while i < len(holes) and holes[i][1] < start:
         i += 1
@@ -96,7 +101,8 @@ cdef void put_back(size_t start, size_t size):
     if i < len(holes) and holes[i][0] == end:
         end, used = holes[i][1], used + holes[i][2]
         del holes[i]
-    holes.insert(i, [start, end, used])
+    piece[0], piece[1], piece[2] = start, end, used
+    holes.insert(i, piece)
 
 
 cdef size_t size_class(size_t n) noexcept:
@@ -147,6 +153,8 @@ cdef class Block:
             self.take(nbytes, align)
         live += self.size
         peak = max(peak, live)
+        if live + kept > peak + peak // 2:  # it was cut from untouched pages
+            trim(peak + peak // 2)
 
     cdef take(self, size_t nbytes, size_t align):
         """A piece from a shelf, or a new one."""
