@@ -112,7 +112,7 @@ def convolve_back(
     began = trace.begin()
     scatter(gradient, w, None, dx, geometry, finish)
     trace.product("input gradient", began, [gradient], dx, finish)
-    return Deferred(dx, sums=None if finish is None else finish.sums), dw, db
+    return Deferred(dx, sums=None if finish is None else finish.left), dw, db
 
 
 def conv_transpose2d(

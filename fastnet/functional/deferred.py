@@ -28,7 +28,7 @@ class Deferred:
     a and b are images in channels-last memory (N, H, W, C); coefficients (5, C) in their dtype, or None: t = a.
     statistics: (2, C) in float64, the mean and the sum of squared deviations of a, where a product has left them.
     sums: (3, C) in float64, of a gradient g: of g, of g * (a' - center) and of g * (b' - center'), a' and b' being what the
-    value that it belongs to was made of.
+    value that it belongs to was made of; (1, C), of g alone, where that value was an array.
     """
 
     __slots__ = ("_value", "a", "b", "coefficients", "normalised", "slope", "statistics", "sums")
@@ -67,6 +67,11 @@ class Deferred:
     def plain(self) -> bool:
         """Is v = a?"""
         return self.coefficients is None and self.linear
+
+    @property
+    def summed(self) -> bool:
+        """Of a gradient: has it the sums that a batch norm needs?"""
+        return self.sums is not None and len(self.sums) > 1
 
     @property
     def made(self) -> bool:
@@ -143,6 +148,11 @@ class Finish(NamedTuple):
         self.sums.fill(0)
         return self.kind, self.add, self.value, self.a, self.b, self.coefficients, self.slope
 
+    @property
+    def left(self) -> Array:
+        """The sums that mean something: without an a, that of g alone."""
+        return self.sums[:1] if self.kind == GRADIENT and self.a is None else self.sums
+
     def apply(self, out: Array) -> None:
         """A pass of its own over out (N, H, W, C), where no product took it along."""
         kernels.finish(out, self.arguments(), self.sums, config.get_num_threads())
@@ -178,6 +188,8 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
     if value is None:
         return None if add is None else Finish(GRADIENT, np.zeros((3, add.shape[3])), add)
     slope = 1.0 if gated else value.slope
+    if add is not None and slope != value.slope:  # it is that of v
+        add = memory_of(deliver(add.transpose(0, 3, 1, 2), Into(value)))
     sums = np.zeros((3, value.a.shape[3]))
     sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     if value.coefficients is None:  # t = a, and nobody wants the sum with it
@@ -188,7 +200,7 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
 
 def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) -> Value:
     """The gradient of into.value's t, from that of its v (`gated`: of t); `fresh`: nobody else looks at dx, write into it."""
-    done = gated and not into.add and (into.value is None or (isinstance(dx, Deferred) and dx.sums is not None))
+    done = gated and not into.add and (into.value is None or _has_sums(dx, into.value))
     finish = None if done else finish_into(into, gated=gated)
     if finish is None:
         return dx
@@ -196,7 +208,12 @@ def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) 
     if not fresh:
         out = memory.copy(out)
     finish.apply(out)
-    return Deferred(out, sums=finish.sums)
+    return Deferred(out, sums=finish.left)
+
+
+def _has_sums(dx: Value, value: Deferred) -> bool:
+    """Those that the gradient of value's t is wanted with?"""
+    return isinstance(dx, Deferred) and (dx.summed or (dx.sums is not None and value.coefficients is None))
 
 
 def join(main: Value, short: Value) -> Deferred:

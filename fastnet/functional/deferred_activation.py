@@ -23,4 +23,4 @@ def activate_back(dy: Value, x: Deferred, into: Into, function: int, alpha: floa
     out = memory.empty(x.a.shape, x.dtype)
     threads = config.get_num_threads()
     kernels.activate_backward(function, x.a, x.map(), memory_of(dy), out, alpha, arguments, sums, threads)
-    return Deferred(out, sums=sums)
+    return Deferred(out, sums=None if finish is None else finish.left)

@@ -62,10 +62,11 @@ def normalized_back(dy: Value, saved: BatchNormSaved) -> tuple[Deferred, Array |
     rows, (n, channels, h, w), gamma, beta, mean, inverse, training = saved
     z = rows.reshape(n, h, w, channels)
     center = mean.astype(z.dtype)
-    if not (isinstance(dy, Deferred) and dy.sums is not None):
+    if not (isinstance(dy, Deferred) and dy.summed):
         coefficients = np.zeros((ROWS, channels), z.dtype)
         coefficients[0] = center
-        dy = deliver(dy, Into(Deferred(z, coefficients)), gated=True, fresh=True)
+        ours = isinstance(dy, Deferred) or dy.flags.writeable
+        dy = deliver(dy, Into(Deferred(z, coefficients)), gated=True, fresh=ours)
     assert isinstance(dy, Deferred)
     assert dy.sums is not None
     total, dot = dy.sums[0], dy.sums[1]

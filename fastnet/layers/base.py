@@ -48,6 +48,7 @@ class Layer:
 
     training: bool = True
     _frees = False  # what `free_after_backward` set
+    _entered: tuple[int, ...] = ()  # the shape of what `carry` gave to the latest forward in training mode
     _evaluations = 0  # blocks of `evaluating` that are open
     _restore: list[tuple[Layer, bool]]
 

@@ -72,7 +72,10 @@ _OPERATIONS = {*functional.__all__, "add"}
 
 def carry_array(layer: Layer, x: Value) -> Array:
     """`carry` by way of forward: of an array, to an array."""
-    y: Array = layer.forward(whole(x))
+    given = whole(x)
+    y: Array = layer.forward(given)
+    if layer.training:
+        layer._entered = given.shape
     return y
 
 
@@ -82,6 +85,11 @@ def carry_array_back(layer: Layer, dy: Value, into: Into | None, accumulate: boo
     dx = layer.backward(given, accumulate=accumulate, input_gradient=into is not None)
     if into is None or dx is None:
         return None
+    if not isinstance(dx, np.ndarray) or dx.shape != layer._entered:  # kernels that take it along look no more
+        found = dx.shape if isinstance(dx, np.ndarray) else type(dx).__name__
+        raise ValueError(
+            f"{type(layer).__name__} backward: expected a gradient of its input's shape {layer._entered}, found {found}"
+        )
     return deliver(dx, into, fresh=not np.may_share_memory(dx, given))
 
 

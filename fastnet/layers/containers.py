@@ -11,6 +11,7 @@ from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer
 from .calls import Plain
+from .convolution import Conv2d
 from .volatile import Volatile
 
 
@@ -30,6 +31,7 @@ class _Again(NamedTuple):
     x: Value
     statistics: bool
     before: Volatile
+    modes: list[tuple[Layer, bool]]
     y: Deferred | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -88,10 +90,10 @@ class Sequential(Layer):
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
         if not (self.checkpoint and self.training):
             return self._run(x, statistics)
-        before = Volatile(self)
+        before, modes = Volatile(self), [(layer, layer.training) for layer in self.modules()]
         y = self._run(x, statistics)
         self._forget()
-        return self._keep(y, _Again(x, statistics, before, place(y), y.shape, y.dtype))
+        return self._keep(y, _Again(x, statistics, before, modes, place(y), y.shape, y.dtype))
 
     def _run(self, x: Value, statistics: bool) -> Value:
         layers = [layer._carrier() if self.fuse else Plain(layer) for layer in self._children.values()]
@@ -111,15 +113,26 @@ class Sequential(Layer):
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         kept = self._kept()
         if isinstance(kept, _Again):
-            after = Volatile(self)
-            kept.before.restore()
-            self._run(kept.x, kept.statistics)
-            after.restore()
-            dx = self._run_back(dy, into, accumulate)
-            self._forget()
-            self._saved = kept
-            return dx
+            try:
+                self._repeat(kept)
+                return self._run_back(dy, into, accumulate)
+            finally:
+                self._forget()
+                self._saved = kept
         return self._run_back(dy, into, accumulate)
+
+    def _repeat(self, kept: _Again) -> None:
+        """The forward that `kept` belongs to, once more; statistics, random states and modes are as they are afterwards."""
+        after, modes = Volatile(self), [(layer, layer.training) for layer, _ in kept.modes]
+        try:
+            kept.before.restore()
+            for layer, mode in kept.modes:
+                layer.training = mode
+            self._run(kept.x, kept.statistics)
+        finally:
+            after.restore()
+            for layer, mode in modes:
+                layer.training = mode
 
     def _run_back(self, dy: Value, into: Into | None, accumulate: bool) -> Value | None:
         kept = self._kept()
@@ -167,7 +180,13 @@ class Residual(Layer):
         if entered is not None and (self.shortcut is None or entered.b is not None):
             entered.memory()  # it is needed more than once: made here, then every user loads it
         y = self.body._carrier().carry(x)
-        short = x if self.shortcut is None else self.shortcut._carrier().carry(x)
+        short = x
+        if self.shortcut is not None:
+            if entered is not None and not entered.linear and not isinstance(_first(self.shortcut), Conv2d):
+                short = Deferred(
+                    entered.memory()
+                )  # what hands it on, or its maxima, would give the gradient of its t back
+            short = self.shortcut._carrier().carry(short)
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
         if isinstance(y, Deferred) and y.dtype == short.dtype:
@@ -198,13 +217,20 @@ class Residual(Layer):
         return self.body._carrier().carry_back(given, into, accumulate=accumulate)
 
 
+def _first(layer: Layer) -> Layer:
+    """The layer that a chain begins with."""
+    while isinstance(layer, Sequential) and len(layer):
+        layer = layer.children()[0]
+    return layer
+
+
 def _branch(dy: Value, row: int, joined: bool, part: Deferred | None) -> Value:
     """The gradient of a sum's t as that of one part's, with the part's row of the sums."""
     if not joined:
         return deliver(memory_of(dy).transpose(0, 3, 1, 2), Into(part))
     if not isinstance(dy, Deferred) or dy.sums is None:
         return dy
-    return Deferred(dy.memory(), sums=dy.sums[[0, row]])
+    return Deferred(dy.memory(), sums=dy.sums[[0, row]] if dy.summed else dy.sums)
 
 
 class Concat(Layer):

@@ -81,13 +81,25 @@ def _folded(net: Layer) -> Layer:
     """A copy of the net in which batch norms are folded, in evaluation mode."""
     new = copy.deepcopy(net).eval()
     for chain in new.modules():
-        if isinstance(chain, Sequential):
+        if isinstance(chain, Sequential) and _in_turn(chain):
             for before, name in pairwise(list(chain._children)):
                 layer, norm = chain._children[before], chain._children[name]
-                if (type(layer), type(norm)) in ((Conv2d, BatchNorm2d), (Linear, BatchNorm1d)):
+                kinds = type(layer), type(norm)
+                if kinds in ((Conv2d, BatchNorm2d), (Linear, BatchNorm1d)) and _own(layer) and _own(norm):
                     chain._children[before] = _with(layer, norm)
                     chain._children[name] = Identity().eval()
     return new
+
+
+def _own(layer: Layer) -> bool:
+    """Has nobody put a forward onto this very layer?"""
+    return not {"forward", "carry"} & layer.__dict__.keys()
+
+
+def _in_turn(chain: Sequential) -> bool:
+    """Does it run its layers one after the other? A subclass may look at what comes out between two of them."""
+    kind = type(chain)
+    return kind.forward is Sequential.forward and kind.carry is Sequential.carry and _own(chain)
 
 
 def _with(layer: Any, norm: Any) -> Layer:

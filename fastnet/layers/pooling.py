@@ -51,7 +51,7 @@ class MaxPool2d(Layer):
             return None
         finish = finish_into(into, gated=gated)
         dx = pooling.max_pool_back(dy, saved, finish)
-        return Deferred(memory_of(dx), sums=None if finish is None else finish.sums)
+        return Deferred(memory_of(dx), sums=None if finish is None else finish.left)
 
     def extra_repr(self) -> str:
         _, kernel, stride, padding, dilation = self.window
