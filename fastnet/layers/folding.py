@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import config
 from ..functional.capture import Program
@@ -40,8 +42,23 @@ class Folded(Layer):
         self._lock = threading.Lock()
         super().train(False)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Folded:
-        return Folded(self.net)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are of the net; what they record is their own."""
+        return Folded, (self.net,)
+
+    def astype(self, dtype: DTypeLike) -> Layer:
+        self._forget_programs()
+        return super().astype(dtype)
+
+    def load_state_dict(self, mapping: Mapping[str, Array], strict: bool = True) -> Layer:
+        self._forget_programs()
+        return super().load_state_dict(mapping, strict)
+
+    def _forget_programs(self) -> None:
+        """They have the packed weights in them."""
+        with self._lock:
+            self._seen.clear()
+            self._programs.clear()
 
     def train(self, mode: bool = True) -> Layer:
         """Evaluation mode stays, whatever is asked for."""

@@ -1,5 +1,8 @@
 """Fused nets where it is easy to be wrong: random ones, and cases that were."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from nets_at_random import check, distance, taught
@@ -119,3 +122,18 @@ def test_folding_leaves_alone_what_is_looked_at_between_convolution_and_norm():
         net.forward(x)
         net.eval()
         np.testing.assert_allclose(net.fold().forward(x), net.forward(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_folded_net_can_be_copied_pickled_converted_and_given_other_weights():
+    net = Sequential(Conv2d(3, 4, 3), BatchNorm2d(4), ReLU()).eval()
+    x = np.random.default_rng(6).standard_normal((2, 3, 6, 7)).astype(np.float32)
+    folded = net.fold()
+    for _ in range(3):
+        wanted = folded.forward(x)
+    for other in (pickle.loads(pickle.dumps(folded)), copy.deepcopy(folded)):
+        assert np.array_equal(other.forward(x), wanted)
+    folded.load_state_dict({name: 2 * value for name, value in folded.state_dict().items()})
+    np.testing.assert_allclose(folded.forward(x), 2 * wanted, rtol=1e-6)
+    folded.astype(np.float64)
+    with pytest.raises(TypeError, match="convert one"):
+        folded.forward(x)
