@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import onnx_twin
-from .case import LOOPS, ONNX, TORCH, Case, Size, cases, figures
+from .case import LOOPS, NUMPY, ONNX, TORCH, Case, Size, cases, figures
 from .figures import Figure
 from .statistics import Spread, disagreement, ratios, spread
 from .workers import Pool
 
 TILE_PRODUCTS = {"highest": 6, "high": 3, "medium": 1}  # bfloat16 products for one of float32
 SETTLE = 0.006  # seconds between two sides: a thread pool spins for 4 ms after its last work (measured, libgomp 12)
-SETTLE_ONNX = 0.04  # after ONNX Runtime, whose threads spin for 28 ms (measured, 1.32)
+SETTLE_LONG = (
+    0.04  # after ONNX Runtime, whose threads spin for 28 ms (measured, 1.32), and NumPy's OpenBLAS (2^26 cycles)
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _rounds(first: dict[str, float], plan: Plan, pool: Pool) -> dict[str, list[f
 
     def run(column: str, calls: int) -> float:
         nonlocal last
-        time.sleep(SETTLE_ONNX if last == ONNX else SETTLE)
+        time.sleep(SETTLE_LONG if last in (ONNX, NUMPY) else SETTLE)
         last = column
         reply = pool.of(column).do({"do": "run", "column": column, "calls": calls})
         if "error" in reply:

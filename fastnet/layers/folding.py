@@ -21,7 +21,9 @@ from .linear import Linear
 from .normalization import BatchNorm1d, BatchNorm2d
 from .shape import Identity
 
-LIMIT = 64 << 20  # bytes of a program's arrays: beyond, the calls are long and memory is better shared
+LIMIT = (
+    512 << 20
+)  # bytes of a program's arrays, packed weights included: beyond, calls are long and memory better shared
 MANY = 16  # shapes that are remembered
 
 
