@@ -158,11 +158,14 @@ TILE_INLINE void NAME(outputs)(const int OUTPUTS, const int STRIDE, const int VE
 #undef COLUMN
 
 /* Channels two vectors at a time: memory is read in longer pieces (56 x 56 x 128, stride 2, from memory: 2.7 ms became 2.2).
- * A last vector that is not full repeats some channels of the one before, which come to the same. */
+ * Shorter vectors serve fewer channels than two of them have. A last vector that is not full repeats some channels of the one
+ * before, which come to the same. */
 TILE_INLINE void NAME(all_outputs)(const int OUTPUTS, const int STRIDE, const DepthwiseOutputs *o, const DepthwiseTaps *each,
                                    ptrdiff_t entries, ptrdiff_t shift, REAL *out) {
     ptrdiff_t c = o->channel;
+#if BYTES == TILE_BYTES
     for (; c + 2 * LANES <= o->end; c += 2 * LANES) NAME(outputs)(OUTPUTS, STRIDE, 2, o, each, entries, shift, c, out);
+#endif
     for (; c < o->end; c += LANES)
         NAME(outputs)(OUTPUTS, STRIDE, 1, o, each, entries, shift, c < o->end - LANES ? c : o->end - LANES, out);
 }

@@ -87,6 +87,7 @@ cdef void dot_block(const real *x, const real *w, const real *start, real *y, Py
     """Some rows, filters and channels. Filters go by in tiles while a group of channels of x stays in the cache."""
     cdef Py_ssize_t rows = n_to - n_from, tiles = ceil_div(rows, DOT_ROWS), step = BLOCK // sizeof(real), f, c, i, n, size
     cdef Py_ssize_t fs = ceil_div(f_to - f_from, DOT_FILTERS), group, j, g, count, width
+    cdef const real *first
     if tiles == 1:
         step *= 4                               # nothing is read twice
     group = most(1, KEPT // <Py_ssize_t>sizeof(real) // (rows * step)) * step
@@ -98,17 +99,20 @@ cdef void dot_block(const real *x, const real *w, const real *start, real *y, Py
             c = g
             while c < least(g + group, c_to):
                 count = least(step, least(g + group, c_to) - c)
+                first = NULL
+                if c == c_from:
+                    first = start + f
                 for i in range(tiles):
                     n = n_from + i * rows // tiles
                     size = n_from + (i + 1) * rows // tiles - n
                     if real is float:
                         tile_dots_float(size, width, x + n * C + c, C, w + f * C + c, C, count,
                                         AHEAD // sizeof(real) if i == 0 else 0,
-                                        NULL if c > c_from else start + f, y + n * F + f, F)
+                                        first, y + n * F + f, F)
                     else:
                         tile_dots_double(size, width, x + n * C + c, C, w + f * C + c, C, count,
                                          AHEAD // sizeof(real) if i == 0 else 0,
-                                         NULL if c > c_from else start + f, y + n * F + f, F)
+                                         first, y + n * F + f, F)
                 c += count
         g += group
 

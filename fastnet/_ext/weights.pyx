@@ -144,7 +144,8 @@ cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssiz
     cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
     cdef Py_ssize_t lane, c, t, p, k, many = least(channel_block(taps), channels - channel), valid = least(size, filters - start)
     cdef Py_ssize_t step = dw.strides[0]
-    cdef real *total, *more
+    cdef real *total
+    cdef real *more
     sums += start * taps * channels + channel * size
     for t in range(taps):
         total = sums + t * channels * size
