@@ -48,6 +48,7 @@ class Layer:
 
     training: bool = True
     _frees = False  # what `free_after_backward` set
+    _plain = False  # has its class a forward or backward that its `carry` does not know of?
     _entered: tuple[int, ...] = ()  # the shape of what `carry` gave to the latest forward in training mode
     _evaluations = 0  # blocks of `evaluating` that are open
     _restore: list[tuple[Layer, bool]]
@@ -68,8 +69,9 @@ class Layer:
         if "carry" in own:
             cls.carry = called(cls.carry, "")  # type: ignore[method-assign]
             cls.carry_back = called(cls.carry_back, " backward")  # type: ignore[method-assign]
+            cls._plain = False
         elif "forward" in own or "backward" in own:  # what it inherits does not know of them
-            cls.carry, cls.carry_back = Layer.carry, Layer.carry_back  # type: ignore[method-assign]
+            cls._plain = cls.carry is not Layer.carry
 
     # --- what a subclass writes ---------------------------------------------------------------------------------------
 
@@ -96,8 +98,13 @@ class Layer:
         return False
 
     def _carrier(self) -> Layer | Plain:
-        """What `carry` and `carry_back` are asked of: not of those a user has put a forward or backward of his own onto."""
-        return Plain(self) if {"forward", "backward"} & self.__dict__.keys() else self
+        """What `carry` and `carry_back` are asked of: not of a layer whose class, or whose user, has put a forward or backward
+        over them."""
+        return Plain(self) if self._plain or {"forward", "backward"} & self.__dict__.keys() else self
+
+    def _carries(self) -> bool:
+        """Has it a `carry` of its own, by which it is run where layers carry?"""
+        return type(self).carry is not Layer.carry and self._carrier() is self
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of one example, for `summary`: 0 where they do not count."""

@@ -102,9 +102,8 @@ class Sequential(Layer):
             entered.append(place(x))
             following = layers[i + 1].wants_statistics() if i + 1 < len(layers) else statistics
             x = layer.carry(x, statistics=following)
-            if (
-                i == 0 and self.training
-            ):  # x is accepted: the arrays of the last step need not be there beside this one's
+            if i == 0 and self.training:
+                # x is accepted: the arrays of the last step need not be there beside this one's.
                 self._saved = None
                 for later in layers[1:]:
                     later._forget()
@@ -183,9 +182,8 @@ class Residual(Layer):
         short = x
         if self.shortcut is not None:
             if entered is not None and not entered.linear and not isinstance(_first(self.shortcut), Conv2d):
-                short = Deferred(
-                    entered.memory()
-                )  # what hands it on, or its maxima, would give the gradient of its t back
+                # What hands x on, or its maxima, would give back the gradient of t, and it is that of v that is added.
+                short = Deferred(entered.memory())
             short = self.shortcut._carrier().carry(short)
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
@@ -199,22 +197,16 @@ class Residual(Layer):
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         parts = self._kept()[0]
         short: Value | None = dy
-        if not isinstance(dy, Deferred) and dy.ndim != 4:  # rows: nothing of them is Deferred
-            aim = None if into is None else Into()
-            if self.shortcut is not None:
-                short = self.shortcut._carrier().carry_back(dy, aim, accumulate=accumulate)
-            dx = self.body._carrier().carry_back(dy, aim, accumulate=accumulate)
-            return None if dx is None or short is None else add(whole(dx), whole(short))
         if self.shortcut is not None:
             given = _branch(dy, 2, *parts[1])
             short = self.shortcut._carrier().carry_back(given, into and Into(), accumulate=accumulate)
         given = _branch(dy, 1, *parts[0])
-        if into is not None:
-            assert short is not None
-            into = Into(into.value, (*into.add, memory_of(short)))
+        if into is not None and short is not None and len(short.shape) == 4:
+            into, short = Into(into.value, (*into.add, memory_of(short))), None
         if self._frees:
             self._saved = None
-        return self.body._carrier().carry_back(given, into, accumulate=accumulate)
+        dx = self.body._carrier().carry_back(given, into, accumulate=accumulate)
+        return dx if dx is None or short is None else add(whole(dx), whole(short))  # rows: no product adds them
 
 
 def _first(layer: Layer) -> Layer:
@@ -227,7 +219,7 @@ def _first(layer: Layer) -> Layer:
 def _branch(dy: Value, row: int, joined: bool, part: Deferred | None) -> Value:
     """The gradient of a sum's t as that of one part's, with the part's row of the sums."""
     if not joined:
-        return deliver(memory_of(dy).transpose(0, 3, 1, 2), Into(part))
+        return deliver(whole(dy), Into(part))
     if not isinstance(dy, Deferred) or dy.sums is None:
         return dy
     return Deferred(dy.memory(), sums=dy.sums[[0, row]] if dy.summed else dy.sums)
