@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "fastnet"
 
 # A part may import the parts in its row and nothing else of the package; rows only name parts from rows above, so the
 # table itself has no cycle. Imports for type annotations only (under TYPE_CHECKING) do not count.
-GROUND = "_ext errors files"
+GROUND = "_ext errors files tables"
 ARRAYS = f"{GROUND} memory config"
 ENGINE = f"{ARRAYS} initializers parameters functional layers losses optim"
 TRAINING = f"{ENGINE} regularization models data safetensors checkpoint plot training callbacks solver"
@@ -19,6 +19,7 @@ TOOLS = f"{TRAINING} peaks diagnose search ensemble interop recipes"
 MAY_IMPORT = {
     "_ext": "",
     "errors": "",
+    "tables": "",
     "files": "errors",
     "reference": "",
     "config": "_ext",

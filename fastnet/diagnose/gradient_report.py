@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ..tables import columns
 from .slopes import GradientRow, named
 
 __all__ = ["GradientReport"]
@@ -141,8 +142,4 @@ def _table(groups: list[tuple[tuple[str, str, str, str], list[GradientRow]]]) ->
         verdict = min((row.verdict for row in rows), key=ORDER.index)
         error = "" if worst is None else f"{worst.error:.1e}"
         lines.append((part, named(layer, kind), parameter, str(len(good)), zeros, kinks, error, verdict))
-    widths = [max(len(line[i]) for line in lines) for i in range(8)]
-    return "\n".join(
-        "  ".join(c.ljust(w) if i < 3 or i == 7 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
-        for line in lines
-    )
+    return "\n".join(columns(lines, {0, 1, 2, 7}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ensemble import Ensemble
 from ..files import replace_file
+from ..tables import columns
 from .journal import Journal
 from .space import Space
 from .work import Recipe, Trained, Trial, parts
@@ -52,8 +53,7 @@ class SearchResult:
             score = "failed" if trial.failed else _text(trial.score)
             numbers = [score, _text(trial.loss), str(trial.epochs), f"{trial.seconds:.1f}"]
             rows.append([str(rank), str(trial.index), *numbers, *(_text(trial.settings[name]) for name in names)])
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
+        lines = columns(rows)
         if len(self.runs) > count:
             lines.append(f"… and {len(self.runs) - count} more")
         return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self.warnings)])
