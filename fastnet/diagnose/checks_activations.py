@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import layers as zoo
 from ..layers.base import Layer
+from ..layers.watching import detached, leaves, watched
 from ..memory import Array
 from ..training.state import Volatile
 from .findings import Diagnosis, Finding
 from .subject import Subject
-from .watch import detached, leaves, magnitude, watched
 
 __all__ = ["LayerView", "activations", "dropout", "look"]
 
@@ -142,7 +142,7 @@ def _signal(subject: Subject, report: Diagnosis, views: list[LayerView]) -> None
     hidden = [v for v in finite[:-1] if v.kind not in ("Flatten", "Identity")]
     if not hidden:
         return report.skips(check, "no hidden layer")
-    size = magnitude(subject.x[subject.clean[:BATCH]])
+    size = float(np.abs(subject.x[subject.clean[:BATCH]]).max(initial=0))
     stds = [v.std for v in hidden]
     denormal = max(v.denormal for v in finite)
     low, high = min(stds), max(stds)

@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import layers as zoo
 from ..layers.base import Layer
+from ..layers.watching import detached, leaves
 from ..losses import BinaryCrossEntropyWithLogits, MulticlassSVM, SoftmaxCrossEntropy
 from ..memory import Array
 from ..parameters import ParameterBuffer
 from ..regularization import L2
 from .findings import Diagnosis, Finding
 from .subject import Subject
-from .watch import detached, leaves
 
 __all__ = ["first_loss", "modes", "regularization", "weights"]
 

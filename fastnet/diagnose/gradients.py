@@ -11,6 +11,7 @@ import numpy as np
 
 from ..functional import checks
 from ..layers.base import Layer
+from ..layers.watching import detached, leaves, watched
 from ..losses import SoftmaxCrossEntropy
 from ..memory import Array
 from ..parameters import ParameterBuffer
@@ -19,7 +20,6 @@ from ..training.state import Volatile
 from .gradient_report import GradientReport
 from .kinks import Sides, of_layer, of_loss
 from .slopes import POOR, GradientRow, Slot, Value, rows_of
-from .watch import detached, leaves, watched
 
 __all__ = ["check_gradients"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..functional import checks
 from ..layers.base import Layer
+from ..layers.watching import detached
 from ..memory import Array
 from .subject import Subject, rule_of
-from .watch import detached
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

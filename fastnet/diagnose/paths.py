@@ -11,8 +11,9 @@ import numpy as np
 from .. import layers, reference
 from ..functional import checks
 from ..layers.base import Layer
+from ..layers.watching import detached, leaves, watched
 from ..memory import Array
-from .watch import detached, leaves, magnitude, watched
+from ..tables import columns
 
 __all__ = ["PathReport", "PathRow", "compare_paths"]
 
@@ -173,13 +174,10 @@ class PathReport:
             known = row.difference is not None and row.error is not None
             numbers = (f"{row.difference:.1e}", f"{row.error:.1e}") if known else ("no reference", "")
             lines.append((row.layer or "(net)", row.kind, row.what, *numbers))
-        widths = [max(len(line[i]) for line in lines) for i in range(5)]
-        table = [
-            "  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
-            for line in lines
-        ]
         verdict = "agree" if self.ok else "DIFFER" if self.worst else "could not be compared"
-        return "\n".join([f"Kernels and reference {verdict} (tolerance {self.tolerance:g})", "", *table])
+        return "\n".join(
+            [f"Kernels and reference {verdict} (tolerance {self.tolerance:g})", "", *columns(lines, range(3))]
+        )
 
     __repr__ = __str__
 
@@ -248,5 +246,5 @@ def _distance(found: Array, wanted: Array) -> tuple[float, float]:
     if np.isnan(difference).any():
         return float("inf"), float("inf")
     largest = float(difference.max(initial=0.0))
-    size = magnitude(wanted[np.isfinite(wanted)])
+    size = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
     return largest, largest / size if size else largest

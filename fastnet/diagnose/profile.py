@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +16,12 @@ from .. import _ext, config
 from ..functional import checks, trace
 from ..layers.base import Layer
 from ..layers.plan import plan
+from ..layers.watching import Method, detached, methods, wrapped
 from ..losses import SoftmaxCrossEntropy
 from ..memory import Array
 from ..optim import SGD
+from ..tables import ruled
 from .subject import rule_of
-from .watch import detached
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,9 +31,7 @@ __all__ = ["Profile", "Row", "profile_step"]
 PASSES = ("forward", "weight gradient", "input gradient", "backward", "loss", "update")
 COLOURS = ("#2563a8", "#d9731a", "#e8b04a", "#7a5195", "#6b7280", "#2a9d8f")
 PRODUCTS = ("weight gradient", "input gradient")  # passes of a backward that are told apart
-COUNTERS = Path(
-    "/sys/bus/event_source/devices"
-)  # where a system that lets one count the memory's traffic has uncore_imc
+COUNTERS = Path("/sys/bus/event_source/devices")  # with uncore_imc, where the memory's traffic can be counted
 BARS = 40  # layers in the picture: those that take longest
 
 
@@ -88,14 +86,8 @@ class Profile:
         total = [f"{sums[name] * 1e3:.3f}" for name in passes]
         total += [f"{whole * 1e3:.3f}", f"{whole / self.seconds:.1%}", f"{moved / 1e6:,.1f}", ""]
         lines = [("ms", *passes, "together", "share", "MB moved", "GB/s"), *body, ("all layers", *total)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = [
-            "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, text))
         foot = [f"a step: {self.seconds * 1e3:.3f} ms", f"MB moved: estimated from shapes; {_counters()}"]
-        return "\n".join([self.title, rule, text[0], rule, *text[1:-1], rule, text[-1], *foot])
+        return ruled(self.title, lines, {0}, foot)
 
     __str__ = __repr__ = table
 
@@ -158,7 +150,7 @@ def profile_step(
     runs: list[tuple[float, list[Event]]] = []
     with trace.recording() as passes:
         clock = _Clock(passes)
-        with clock.on(twin):
+        with wrapped(methods(twin), clock.timing):
             for _ in range(warm_up + steps):
                 clock.events = []
                 del passes[:]
@@ -179,7 +171,7 @@ def profile_step(
 
 
 class _Clock:
-    """Times calls, one inside the other. This is the only place that knows by which methods layers call each other."""
+    """Times calls, one inside the other."""
 
     def __init__(self, passes: list[trace.Pass]) -> None:
         self.passes, self.events = passes, list[Event]()
@@ -198,36 +190,10 @@ class _Clock:
             event = Event(*what, start, seconds, seconds - inside)
             self.events += [event] if inside else _products(event, self.passes[first:])
 
-    @contextlib.contextmanager
-    def on(self, net: Layer) -> Iterator[None]:
-        """Inside the block, every layer of the net is timed whenever another layer, or whoever calls the net, runs it."""
-        wrapped: list[tuple[Layer, tuple[str, str]]] = []
-        try:
-            for name, layer in net.named_modules():
-                parent = net if layer is net else _parent(net, layer)
-                methods = ("carry", "carry_back") if _carries(parent, layer) else ("forward", "backward")
-                wrapped.append((layer, methods))
-                for method, direction in zip(methods, ("forward", "backward")):
-                    what = name or "(net)", type(layer).__name__, direction
-                    layer.__dict__[method] = self._around(what, getattr(layer, method))
-            yield
-        finally:
-            for layer, methods in wrapped:
-                for method in methods:
-                    layer.__dict__.pop(method, None)
-
-    def _around(self, what: tuple[str, str, str], method: Callable[..., Any]) -> Callable[..., Any]:
+    def timing(self, one: Method, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, timed."""
+        what = one.name or "(net)", type(one.layer).__name__, one.direction
         return lambda *args, **options: self.timed(what, method, *args, **options)
-
-
-def _parent(net: Layer, layer: Layer) -> Layer:
-    return next(one for one in net.modules() if any(child is layer for child in one.children()))
-
-
-def _carries(parent: Layer, layer: Layer) -> bool:
-    """Is the layer asked to `carry` by the one around it (which may be itself: the net), or to `forward`?"""
-    knows = type(parent).carry is not Layer.carry and getattr(parent, "fuse", True)
-    return knows and (parent is not layer or bool(layer.children()))
 
 
 def _products(event: Event, passes: list[trace.Pass]) -> list[Event]:

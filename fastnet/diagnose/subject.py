@@ -13,13 +13,13 @@ import numpy as np
 
 from ..data import Normalize
 from ..layers.base import Layer
+from ..layers.watching import detached
 from ..losses import SoftmaxCrossEntropy
 from ..memory import Array
 from ..optim import Adam, Rule
 from ..parameters import ParameterBuffer
 from ..regularization import Regularization, regularizer
 from ..training.arguments import entry, split
-from .watch import detached
 
 __all__ = ["Run", "Subject", "rule_of"]
 

@@ -11,8 +11,10 @@ import numpy as np
 from .. import memory
 from ..functional import checks, trace
 from ..functional.deferred import Deferred, Value
+from ..tables import ruled
 from .base import Layer
 from .volatile import Volatile
+from .watching import Method, methods, wrapped
 
 __all__ = ["Plan", "Row", "peak_memory", "plan"]
 
@@ -67,17 +69,10 @@ class Plan:
             for r in self.rows
         ]
         total = ("total", "", "", "bytes per example", f"{self.reads:,}", f"{self.writes:,}", "")
-        table = [head, *body, total]
-        width = [max(len(row[i]) for row in table) for i in range(len(head))]
-        lines = [
-            "  ".join(cell.rjust(w) if i > 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, width))).rstrip()
-            for row in table
-        ]
-        rule = "-" * max(map(len, lines))
-        parts = [self.title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        foot = []
         if self._peak is not None:
-            parts.append(f"peak of a step, without the parameters: {self.peak(128) / 1e6:,.0f} MB at batch 128")
-        return "\n".join(parts)
+            foot = [f"peak of a step, without the parameters: {self.peak(128) / 1e6:,.0f} MB at batch 128"]
+        return ruled(self.title, [head, *body, total], range(4), foot)
 
     __repr__ = __str__
 
@@ -128,36 +123,24 @@ def _run(net: Layer, shape: tuple[int, ...], batch: int, training: bool) -> list
     dtypes = {p.data.dtype for _, p in net.named_parameters()}
     x = np.random.default_rng(0).standard_normal((batch, *shape)).astype(dtypes.pop() if dtypes else np.float32)
     net.train(training)
-    watched = list(net.named_modules())
     rows: list[Row] = []
+    # A layer of layers that knows of arrays only takes part as a whole, too.
+    parts = [one for one in methods(net) if not (one.layer.children() and one.layer._carries())]
     try:
-        with trace.recording() as passes:
-            watch = _Watch(passes, rows, batch)
-            fused = any(getattr(layer, "fuse", False) for layer in net.modules())
-            for name, layer in watched:
-                if not layer.children() or _own_forward(layer):
-                    watch.put_on(name, layer, ("carry", "carry_back") if fused else ("forward", "backward"))
+        with trace.recording() as passes, wrapped(parts, (watch := _Watch(passes, rows, batch)).noting):
             y = net.forward(x)
             watch.note("", net, "forward")
             if training:
                 net.backward(np.ones_like(y), input_gradient=False)
                 watch.note("", net, "backward")
     finally:
-        for _, layer in watched:
-            for method in ("carry", "carry_back", "forward", "backward"):
-                layer.__dict__.pop(method, None)
-            layer._saved = None
+        net._forget()
         volatile.restore()
         for parameter, gradient in gradients:
             np.copyto(parameter.grad, gradient)
         for layer, mode in modes:
             layer.training = mode
     return rows
-
-
-def _own_forward(layer: Layer) -> bool:
-    """A layer of layers that takes part as a whole, because it knows of arrays only."""
-    return type(layer).carry is Layer.carry and bool(layer.children())
 
 
 class _Watch:
@@ -167,26 +150,20 @@ class _Watch:
         self.passes, self.rows, self.batch, self.seen = passes, rows, batch, 0
         self.outputs: dict[str, int] = {}
 
-    def put_on(self, name: str, layer: Layer, methods: tuple[str, str]) -> None:
-        carry, carry_back = (getattr(layer, method) for method in methods)
+    def noting(self, one: Method, method: Callable[..., Any]) -> Callable[..., Any]:
+        name, layer, direction, _ = one
 
-        def forward(x: Value, **more: Any) -> Value:
-            self.note("", layer, "forward")  # what a layer around it did before
+        def call(x: Value, *into: Any, **more: Any) -> Value | None:
+            self.note("", layer, direction)  # what a layer around it did before
             given = x.memory() if isinstance(x, Deferred) and x.made else x
-            y: Value = carry(x, **more)
-            self.outputs[name] = y.a.nbytes if isinstance(y, Deferred) else y.nbytes
-            self._generic(given, y, "forward")
-            self.note(name, layer, "forward")
+            y: Value | None = method(x, *into, **more)
+            if y is not None and direction == "forward":
+                self.outputs[name] = y.a.nbytes if isinstance(y, Deferred) else y.nbytes
+            self._generic(given, y, direction)
+            self.note(name, layer, direction)
             return y
 
-        def backward(dy: Value, *into: Any, **more: Any) -> Value | None:
-            self.note("", layer, "backward")
-            dx: Value | None = carry_back(dy, *into, **more)
-            self._generic(dy, dx, "backward")
-            self.note(name, layer, "backward")
-            return dx
-
-        layer.__dict__.update(zip(methods, (forward, backward)))
+        return call
 
     def _generic(self, x: Value, y: Value | None, direction: str) -> None:
         """A layer that noted nothing, and made an array: it read one and wrote one."""

@@ -1,13 +1,14 @@
 """A net's layers as a table."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..memory import Array
+from ..tables import ruled
 from .base import Layer
-from .containers import Sequential
 from .plan import line_of_peaks
+from .watching import leaves, watched
 
 
 class Row(NamedTuple):
@@ -47,19 +48,11 @@ class Summary:
             )
             for r in self.rows
         ]
-        foot = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.activation_bytes:,}")
-        widths = [max(len(line[i]) for line in (head, *body, foot)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))
-            ).rstrip()
-            for line in (head, *body, foot)
-        ]
-        rule = "-" * max(map(len, lines))
-        table = [self.title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.activation_bytes:,}")
+        foot = []
         if self.peak is not None:
-            table.append(f"a training step of {self.batch}: {self.peak / 1e6:,.0f} MB at its largest moment")
-        return "\n".join(table)
+            foot = [f"a training step of {self.batch}: {self.peak / 1e6:,.0f} MB at its largest moment"]
+        return ruled(self.title, [head, *body, total], range(3), foot)
 
     __repr__ = __str__
 
@@ -67,46 +60,15 @@ class Summary:
 def summarize(net: Layer, input_shape: tuple[int, ...], batch: int | None = None) -> Summary:
     """Send one example of zeros through the net in eval mode and note what every leaf puts out."""
     rows: list[Row] = []
-    leaves = [(name, layer) for name, layer in net.named_modules() if not layer.children()]
-    modes = [(layer, layer.training) for layer in net.modules()]
     dtypes = {parameter.data.dtype for _, parameter in net.named_parameters()}
-    chains = [layer for layer in net.modules() if isinstance(layer, Sequential)]
-    fused = [chain.fuse for chain in chains]
 
-    def watched(name: str, layer: Layer) -> Any:
-        forward = layer.forward
+    def note(name: str, layer: Layer, x: Array, y: Array) -> None:
+        own = sum(parameter.size for parameter in layer._parameters.values())
+        work = layer.multiply_adds(x.shape, y.shape)
+        rows.append(Row(name or "(net)", type(layer).__name__, y.shape[1:], own, work, y.nbytes))
 
-        def call(x: Array) -> Array:
-            y = forward(x)
-            own = sum(parameter.size for parameter in layer._parameters.values())
-            rows.append(
-                Row(
-                    name or "(net)",
-                    type(layer).__name__,
-                    y.shape[1:],
-                    own,
-                    layer.multiply_adds(x.shape, y.shape),
-                    y.nbytes,
-                )
-            )
-            return y
-
-        return call
-
-    net.eval()
-    for chain in chains:
-        chain.fuse = False  # the rows come in the order in which the net is written
-    try:
-        for name, layer in leaves:
-            layer.__dict__["forward"] = watched(name, layer)
+    with net.evaluating(), watched(leaves(net), note, net=net):
         net.forward(np.zeros((1, *input_shape), dtypes.pop() if dtypes else np.float32))
-    finally:
-        for chain, fuse in zip(chains, fused):
-            chain.fuse = fuse
-        for _, layer in leaves:
-            layer.__dict__.pop("forward", None)
-        for layer, mode in modes:
-            layer.training = mode
     title = f"{type(net).__name__} on an input of {' x '.join(map(str, input_shape))}, per example"
     if batch is None:
         return Summary(title, rows)

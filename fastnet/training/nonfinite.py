@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..functional.checks import finite
 from ..layers.base import Layer
+from ..layers.watching import leaves, watched
 from ..memory import Array
 from ..parameters import Parameter, ParameterBuffer
 
@@ -32,27 +31,13 @@ def explain_loss(net: Layer, x: Array) -> str:
     if not finite(x):
         return f"the batch itself has {_count(x)}"
     found: list[tuple[str, Layer, Array]] = []
-    leaves = [(name, layer) for name, layer in net.named_modules() if not layer.children()]
 
-    def watch(name: str, layer: Layer) -> Callable[[Array], Array]:
-        forward = layer.forward
+    def look(name: str, layer: Layer, x: Array, y: Array) -> None:
+        if not found and not finite(y):
+            found.append((name, layer, y))
 
-        def watched(x: Array) -> Array:
-            y = forward(x)
-            if not found and not finite(y):
-                found.append((name, layer, y))
-            return y
-
-        return watched
-
-    try:
-        for name, layer in leaves:
-            layer.forward = watch(name, layer)  # type: ignore[assignment,method-assign]
-        with np.errstate(all="ignore"):
-            net.forward(x)
-    finally:
-        for _, layer in leaves:
-            layer.__dict__.pop("forward", None)
+    with watched(leaves(net), look, net=net), np.errstate(all="ignore"):
+        net.forward(x)
     if not found:
         return f"every layer's output is finite, the loss of them is not; {_largest(net.named_parameters())}"
     name, layer, y = found[0]

@@ -59,6 +59,16 @@ def test_the_net_is_as_it_was():
     assert not any({"carry", "carry_back"} & layer.__dict__.keys() for layer in net.modules())
 
 
+def test_a_forward_that_was_put_onto_a_layer_is_called_and_stays():
+    net, seen = chain(), []
+    forward = net[2].forward
+    net[2].forward = mine = lambda x: seen.append(x.shape[1:]) or forward(x)
+    fastnet.plan(net, (32, 10, 12), training=False)
+    net.summary((32, 10, 12))
+    assert seen == [(32, 10, 12)] * 2
+    assert net[2].forward is mine
+
+
 @pytest.mark.parametrize("name", ["vgg_bn", "resnet20"])
 def test_the_predicted_peak_is_that_of_a_larger_batch(name):
     net = models.build(name, (3, 16, 16))
