@@ -2,7 +2,8 @@
 
 A kernel reads weights in an order of its own. Making that order costs more than using it where there are few pixels, as at
 batch 1, so it is kept once the same weights have been seen twice; a training step, whose weights are always new, keeps nothing.
-Before every use all numbers of the weights are compared with a copy: a write by anybody, through any view, is seen.
+Before every use all numbers of the weights are read, and their digest is compared with that of the numbers that were packed:
+a write by anybody, through any view, is seen, but for a chance of 2^-64 that does not depend on what was written.
 """
 
 import os
@@ -11,29 +12,35 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import NamedTuple, TypeVar, cast
 
-from .. import config, memory
+import numpy as np
+
+from .. import config
 from .._ext import flat
 from ..memory import Array
 
 LEAST = 1 << 15  # bytes of weights: below, packing costs less than looking here
 LIMIT = 256 << 20  # bytes kept in all, the least recently used go first
 MANY = 512  # arrays that are remembered
-SAMPLES = 61  # numbers by which an array is recognised before it is worth a copy
+SAMPLES = 61  # numbers by which an array is recognised before it is worth a digest
+PIECE = 1024  # bytes that a digest has two numbers of
+KEY = np.frombuffer(os.urandom(2 * PIECE), np.uint32).reshape(
+    2, -1
+)  # a secret, so that no writing can be made to fit it
 
 
 Panels = TypeVar("Panels", bound=Array | None)
 
 
 class Kept(NamedTuple):
-    """What a sample of the weights was when they were last seen; then a copy of all of them, and their packed form."""
+    """What a sample of the weights was when they were last seen; then the digest of all of them, and their packed form."""
 
     sample: bytes
-    copy: Array | None = None
+    digest: Array | None = None
     packed: Array | None = None
 
     @property
     def size(self) -> int:
-        return 0 if self.copy is None or self.packed is None else self.copy.nbytes + self.packed.nbytes
+        return 0 if self.digest is None or self.packed is None else self.digest.nbytes + self.packed.nbytes
 
 
 _kept: OrderedDict[Hashable, Kept] = OrderedDict()
@@ -61,22 +68,24 @@ def packed(w: Array, key: Hashable, make: Callable[[], Panels]) -> Panels:
     sample = w.reshape(-1)[:: max(1, w.size // SAMPLES)].tobytes()
     with _lock:
         known = _kept.get(name)
-    if known is not None and known.copy is not None and _same(w, known.copy):
+    if known is not None and known.digest is not None and np.array_equal(_digest(w), known.digest):
         with _lock:
             if name in _kept:
                 _kept.move_to_end(name)
         return cast(Panels, known.packed)
-    again = known is not None and known.copy is None and known.sample == sample
-    copy = memory.copy(w) if again else None
+    again = known is not None and known.digest is None and known.sample == sample
+    digest = _digest(w) if again else None
     found = make()
     # Of weights that another thread wrote to in between, it is not known what was packed.
-    keep = copy is not None and found is not None and _same(w, copy)
-    _keep(name, Kept(sample, copy, found) if keep else Kept(sample))
+    keep = digest is not None and found is not None and np.array_equal(_digest(w), digest)
+    _keep(name, Kept(sample, digest, found) if keep else Kept(sample))
     return found
 
 
-def _same(a: Array, b: Array) -> bool:
-    return flat.equal(a.reshape(-1).view("u1"), b.reshape(-1).view("u1"), config.get_num_threads())
+def _digest(w: Array) -> Array:
+    out = np.empty((-(-w.nbytes // PIECE), 2), np.uint64)
+    flat.digest(w.reshape(-1).view("u1"), KEY, out, config.get_num_threads())
+    return out
 
 
 def _keep(name: Hashable, kept: Kept) -> None:

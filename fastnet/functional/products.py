@@ -74,18 +74,22 @@ def _direct(
     line = _line(x.size // x.shape[3]) if geometry[:3] == split.POINT[:3] else 0
     if line:
         x, load, out, arguments = split.lines((x, load, out, arguments), line)
-    for p in plans(x.shape[1:3], out.shape[1:3], geometry, scatter):
+    phases = plans(x.shape[1:3], out.shape[1:3], geometry, scatter)
+    parts = [
+        w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
+        for g in range(groups)
+    ]
+    key = ("direct", width, scatter, geometry, *((p.rows.start, p.columns.start) for p in phases))
+    panels, at = packed(w, key, partial(_pack, parts, phases, width)), 0
+    for p in phases:
+        size = _panels(filters, channels, p, width)
         for g in range(groups):
-            part = (
-                w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
-            )
-            key = ("direct", width, scatter, geometry, g, p.rows.start, p.columns.start)
-            panels = packed(w, key, partial(_pack, part, p, width))
             kernels.correlate(
-                x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, panels,
+                x, g * channels, channels, p.lead, p.step, p.span, p.segment, p.run * channels, panels[at : at + size],
                 bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count,
                 load, arguments, sums, threads
             )  # fmt: skip
+            at += size
 
 
 @lru_cache(maxsize=1024)
@@ -94,10 +98,21 @@ def _line(pixels: int) -> int:
     return next((n for n in range(min(pixels, LINE), SHORT - 1, -1) if pixels % n == 0), 0)
 
 
-def _pack(w: Array, p: Plan, width: int) -> Array:
-    panels = memory.empty((max(1, -(-w.shape[0] // width) * width * w.shape[1] * len(p.tap_row)),), w.dtype)
-    kernels.pack_weights(w, p.tap_row, p.tap_column, panels, config.get_num_threads())
+def _pack(parts: list[Array], phases: list[Plan], width: int) -> Array:
+    """The packed weights of every phase, each of all groups, one behind the other: their array is looked at once for all."""
+    filters, channels = parts[0].shape[:2]
+    sizes = [_panels(filters, channels, p, width) for p in phases]
+    panels, at = memory.empty((len(parts) * sum(sizes),), parts[0].dtype), 0
+    for p, size in zip(phases, sizes):
+        for part in parts:
+            kernels.pack_weights(part, p.tap_row, p.tap_column, panels[at : at + size], config.get_num_threads())
+            at += size
     return panels
+
+
+def _panels(filters: int, channels: int, p: Plan, width: int) -> int:
+    """Numbers of the packed weights of one phase and group: whole vectors, so that all of them are aligned."""
+    return max(1, -(-filters // width) * channels * len(p.tap_row)) * width
 
 
 def weights(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: Array | None = None) -> Array:

@@ -126,17 +126,24 @@ def correlate(
         parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
     else:
         parts = w.reshape(groups, filters, channels, *w.shape[2:])
-    for p in plans(image.shape[1:3], out.shape[1:3], geometry, scatter):
-        s = slots(p.rows, p.columns, channels, 32, _numbers(parts)[2:])
+    phases = plans(image.shape[1:3], out.shape[1:3], geometry, scatter)
+    forms = [slots(p.rows, p.columns, channels, 32, _numbers(parts)[2:]) for p in phases]
+    key = ("amx", planes, scatter, geometry, *((p.rows.start, p.columns.start) for p in phases))
+    make = partial(_pack, parts, [s.lane for s in forms], planes)
+    panels = packed(w, key, make) if keep else make()
+    if panels is None:
+        return False
+    at = 0
+    for p, s in zip(phases, forms):
+        size = _panels(filters, s.lane, planes)
         for g in range(groups):
-            key = ("amx", planes, scatter, geometry, g, p.rows.start, p.columns.start)
-            make = partial(_pack, parts[g], s.lane, planes)
-            panels = packed(w, key, make) if keep else make()
-            if panels is None or not amx_correlate.correlate(
-                image, g * channels, channels, p.lead, p.step, s.group, s.fold, panels, bias[g * filters : (g + 1) * filters],
-                out, g * filters, filters, p.out_start, p.out_step, p.out_count, load, done, sums, planes, threads
+            if not amx_correlate.correlate(
+                image, g * channels, channels, p.lead, p.step, s.group, s.fold, panels[at : at + size],
+                bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count,
+                load, done, sums, planes, threads
             ):  # fmt: skip
                 return False
+            at += size
     return True
 
 
@@ -147,9 +154,21 @@ def lines(given: Any, line: int) -> Any:
     return given.reshape(1, -1, line, given.shape[3]) if isinstance(given, np.ndarray) and given.ndim == 4 else given
 
 
-def _pack(w: Array, lane: Array, planes: int) -> Array | None:
-    panels = memory.empty((max(1, -(-len(w) // 16) * len(lane) * planes * TILE),), np.uint8)
-    return panels if amx_correlate.pack_weights(w, lane, panels, planes, config.get_num_threads()) else None
+def _pack(parts: Array, lanes: list[Array], planes: int) -> Array | None:
+    """The packed weights of every phase, each of all groups, one behind the other: their array is looked at once for all."""
+    sizes = [_panels(parts.shape[1], lane, planes) for lane in lanes]
+    panels, at, threads = memory.empty((len(parts) * sum(sizes),), np.uint8), 0, config.get_num_threads()
+    for lane, size in zip(lanes, sizes):
+        for part in parts:
+            if not amx_correlate.pack_weights(part, lane, panels[at : at + size], planes, threads):
+                return None
+            at += size
+    return panels
+
+
+def _panels(filters: int, lane: Array, planes: int) -> int:
+    """Bytes of the packed weights of one phase and group."""
+    return max(1, -(-filters // 16) * len(lane) * planes) * TILE
 
 
 @lru_cache(maxsize=1024)

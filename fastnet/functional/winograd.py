@@ -55,18 +55,22 @@ def correlate(
     arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
     (p,) = phases
     bias = np.empty(0, source.dtype) if b is None else np.ascontiguousarray(b)
+    parts = [
+        w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
+        for g in range(groups)
+    ]
+    panels = packed(w, ("winograd", kernels.LANES, scatter, geometry), partial(_pack, parts, p))
     for g in range(groups):
-        part = w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
-        panels = packed(w, ("winograd", kernels.LANES, scatter, geometry, g), partial(_pack, part, p))
         if not kernels.correlate(
-            source, g * channels, channels, p.lead, panels, bias[g * filters : (g + 1) * filters], out, g * filters, filters,
+            source, g * channels, channels, p.lead, panels[g], bias[g * filters : (g + 1) * filters], out, g * filters, filters,
             load, arguments, sums, threads
         ):  # fmt: skip
             return False
     return True
 
 
-def _pack(w: Array, p: Plan) -> Array:
-    panels = memory.empty((kernels.packed_size(w.shape[0], w.shape[1]),), w.dtype)
-    kernels.pack_weights(w, p.tap_row, p.tap_column, panels, config.get_num_threads())
+def _pack(parts: list[Array], p: Plan) -> Array:
+    panels = memory.empty((len(parts), kernels.packed_size(*parts[0].shape[:2])), parts[0].dtype)
+    for part, panel in zip(parts, panels):
+        kernels.pack_weights(part, p.tap_row, p.tap_column, panel, config.get_num_threads())
     return panels
