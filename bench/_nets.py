@@ -125,13 +125,11 @@ def _work(layer: Layer) -> int:
     return layer.c * layer.f * layer.k**2 * (layer.size // layer.s) ** 2
 
 
-QUICK = (
-    {  # of each small net the shape with the most work, of two large ones a usual one
-        net: Net(found.batches, [max(found.convolutions, key=_work)], found.linear[:1]) for net, found in SMALL.items()
-    }
-    | {
-        "resnet50": _net((1,), [(128, 128, 3, 1, 28)], []),
-        "mobilenet_v1": _net((1,), [(256, 256, 3, 1, 28, 256)], []),
-    }
-)
+# Of each small net the shape with the most work, of two large ones a usual one.
+QUICK = {
+    net: Net(found.batches, [max(found.convolutions, key=_work)], found.linear[:1]) for net, found in SMALL.items()
+} | {
+    "resnet50": _net((1,), [(128, 128, 3, 1, 28)], []),
+    "mobilenet_v1": _net((1,), [(256, 256, 3, 1, 28, 256)], []),
+}
 TABLES = {"toy": TOY, "quick": QUICK, "full": NETS}

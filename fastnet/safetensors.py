@@ -83,13 +83,12 @@ def write(
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """(arrays by name, metadata) of the file; FormatError says what is wrong with it, OSError that it does not open."""
-    with open(
-        os.fspath(path), "rb"
-    ) as file:  # fspath: a number is no path, though `open` would take it for a descriptor
+    path = os.fspath(path)  # a number is no path, though `open` would take it for a descriptor
+    with open(path, "rb") as file:
         try:
             return _read(file)
         except FormatError as error:
-            raise FormatError(f"{os.fspath(path)}: {error}") from None
+            raise FormatError(f"{path}: {error}") from None
 
 
 def _read(file: BinaryIO) -> tuple[dict[str, Array], dict[str, str]]:

@@ -10,16 +10,8 @@ from typing import Any
 
 import numpy as np
 
-ARRAYS = (
-    "x",
-    "w",
-    "b",
-    "gamma",
-    "beta",
-    "a",
-    "scores",
-    "xs",
-)  # arguments that have gradients, in the order of backward's
+# Arguments that have gradients, in the order of backward's.
+ARRAYS = ("x", "w", "b", "gamma", "beta", "a", "scores", "xs")
 
 
 class Draw:

@@ -87,12 +87,8 @@ def test_evaluate_repeats_the_accuracy_of_the_run(run, name, capsys, tmp_path):
 
 def test_evaluate_draws_the_confusion_matrix(run, tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    assert (
-        cli.main(
-            ["evaluate", str(run[0] / "model.safetensors"), "--split", "val", "--confusion", str(tmp_path / "m.png")]
-        )
-        == 0
-    )
+    model, picture = str(run[0] / "model.safetensors"), str(tmp_path / "m.png")
+    assert cli.main(["evaluate", model, "--split", "val", "--confusion", picture]) == 0
     assert (tmp_path / "m.png").is_file()
     assert "500 images" in capsys.readouterr().out
 

@@ -17,9 +17,7 @@ from .workers import Pool
 
 TILE_PRODUCTS = {"highest": 6, "high": 3, "medium": 1}  # bfloat16 products for one of float32
 SETTLE = 0.006  # seconds between two sides: a thread pool spins for 4 ms after its last work (measured, libgomp 12)
-SETTLE_LONG = (
-    0.04  # after ONNX Runtime, whose threads spin for 28 ms (measured, 1.32), and NumPy's OpenBLAS (2^26 cycles)
-)
+SETTLE_LONG = 0.04  # after ONNX Runtime, which spins for 28 ms (measured, 1.32), and NumPy's OpenBLAS (2^26 cycles)
 
 
 @dataclass(frozen=True)

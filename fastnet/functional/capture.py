@@ -17,15 +17,7 @@ from .. import _ext
 from ..memory import Array
 
 PRODUCTS = ["amx_correlate", "amx_winograd", "correlate", "depthwise", "rows", "winograd"]
-FAMILIES = [
-    *PRODUCTS,
-    "avg_pool",
-    "channelwise",
-    "elementwise",
-    "layout",
-    "max_pool",
-    "norm",
-]  # an evaluation is made of
+PASSES = ["avg_pool", "channelwise", "elementwise", "layout", "max_pool", "norm"]
 CONSTANT = ("pack", "vector_width")  # beginnings of names: of what is computed from weights and shapes alone
 _recording = threading.Lock()
 
@@ -48,7 +40,7 @@ class Program:
         """Put a recorder in front of every kernel; what stood there."""
         undo: list[tuple[Any, str, Any]] = []
         me = threading.get_ident()
-        for family in FAMILIES:
+        for family in PRODUCTS + PASSES:
             module = getattr(_ext, family, None)
             for name in dir(module) if module is not None else ():
                 function = getattr(module, name)

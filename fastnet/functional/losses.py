@@ -196,9 +196,8 @@ def huber(scores: Array, y: Array, *, delta: float = 1.0) -> tuple[float, Differ
     delta = delta_of("huber", delta)
     d = _difference("huber", scores, y)
     size = np.abs(d)
-    inner = np.minimum(
-        size, d.dtype.type(delta)
-    )  # d^2 / 2 inside, delta |d| - delta^2 / 2 outside, without an overflow
+    # d^2 / 2 inside, delta |d| - delta^2 / 2 outside, without an overflow.
+    inner = np.minimum(size, d.dtype.type(delta))
     return _mean(inner * (size - inner / 2), d.size), DifferenceSaved(d, delta)
 
 

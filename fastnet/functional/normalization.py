@@ -248,9 +248,8 @@ def layer_norm_backward(dy: Any, saved: LayerNormSaved) -> tuple[Array, Array | 
     rows, shape, normalized_shape, gamma, given, mean, inverse, images = saved
     dy = same_order(checks.gradient("layer_norm_backward", dy, shape, rows.dtype), images).reshape(rows.shape)
     dx = memory.empty(rows.shape, rows.dtype)
-    chunks = max(
-        1, min(32, len(rows), rows.size // 4096)
-    )  # parts of the sums over examples: by shape, so of any thread count
+    # Parts of the sums over examples: by shape, so that they are the same for any thread count.
+    chunks = max(1, min(32, len(rows), rows.size // 4096))
     parts = np.zeros((2, chunks, gamma.size))
     if rows.size:
         kernels.layer_norm_backward(rows, dy, dx, gamma, mean, inverse, parts[0], parts[1], config.get_num_threads())

@@ -21,9 +21,8 @@ from .linear import Linear
 from .normalization import BatchNorm1d, BatchNorm2d
 from .shape import Identity
 
-LIMIT = (
-    512 << 20
-)  # bytes of a program's arrays, packed weights included: beyond, calls are long and memory better shared
+# Bytes of a program's arrays, packed weights included: beyond, calls are long and memory better shared.
+LIMIT = 512 << 20
 MANY = 16  # shapes that are remembered
 
 

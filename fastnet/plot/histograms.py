@@ -114,9 +114,8 @@ def _panels(values: Mapping[str, Array], bins: int, colour: str, title: str) -> 
             text += f"\n{zeros:.0%} zero"
         axes.set_xlabel(text, fontsize=7)
         if finite.size:
-            shown = (
-                finite[finite != 0] if (finite != 0).any() else finite
-            )  # the zeros' share is written, their bar too high
+            # The zeros' share is written, their bar would be too high.
+            shown = finite[finite != 0] if (finite != 0).any() else finite
             axes.hist(shown, bins, color=colour)
     drawing.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
     return drawing

@@ -222,9 +222,8 @@ def test_winners_are_bytes_while_they_fit(kernel, dtype):
 def test_counts_leave_out_what_sticks_out_behind_the_padding():
     x = np.ones((1, 1, 4, 6))
     y, _ = functional.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-    np.testing.assert_array_equal(
-        y[0, 0, :, 0] * 9, [4, 6, 2 * 9 / 6]
-    )  # the last window has 2 x 3 places, 2 x 2 pixels
+    # The last window has 2 x 3 places, 2 x 2 pixels.
+    np.testing.assert_array_equal(y[0, 0, :, 0] * 9, [4, 6, 2 * 9 / 6])
     y, _ = functional.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
     np.testing.assert_array_equal(y, np.ones_like(y))
 

@@ -80,10 +80,8 @@ def test_the_predicted_peak_is_that_of_a_larger_batch(name):
 
 def test_after_the_first_steps_no_block_is_fresh():
     net = Sequential(*chain(), MaxPool2d(2), Flatten(), Linear(32 * 5 * 6, 10))
-    x, loss = (
-        np.random.default_rng(1).standard_normal((20, 32, 10, 12)).astype(np.float32),
-        fastnet.losses.SoftmaxCrossEntropy(),
-    )
+    x = np.random.default_rng(1).standard_normal((20, 32, 10, 12)).astype(np.float32)
+    loss = fastnet.losses.SoftmaxCrossEntropy()
     rule = fastnet.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     fresh = []
     for _ in range(5):

@@ -57,9 +57,8 @@ CASES = {
     "LBFGS": (optim.LBFGS, {"lr": 0.5}, {"line_search_fn": "strong_wolfe"}, 4),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
-DESCENDING = [
-    name for name in CASES if not CASES[name][0].needs_closure
-]  # those that take a step without calling for the loss
+# Those that take a step without calling for the loss.
+DESCENDING = [name for name in CASES if not CASES[name][0].needs_closure]
 SHAPES = {"weight": (5, 7, 2, 3), "bias": (11,), "long": (8209, 9), "scale": ()}
 
 
@@ -309,9 +308,8 @@ def test_zero_sized_parameters_are_harmless():
 
 
 def test_a_rule_reads_as_its_hyperparameters():
-    assert (
-        repr(optim.SGD(net(), 0.1, 0.9)) == "SGD(4 parameters, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)"
-    )
+    rule = optim.SGD(net(), 0.1, 0.9)
+    assert repr(rule) == "SGD(4 parameters, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)"
 
 
 def test_buffers_of_are_shared_only_when_the_parameters_fill_them():

@@ -68,9 +68,8 @@ def largest_difference(dtype, case, gradient, steps=100, each=None):
             each(t, rule, theirs)
         for p, q in zip(ours, tensors):
             noise = rng.standard_normal(p.shape)
-            p.grad = gradient(q.numpy(), noise).astype(
-                dtype
-            )  # of PyTorch's weights: differences do not feed themselves
+            # Of PyTorch's weights: differences do not feed themselves.
+            p.grad = gradient(q.numpy(), noise).astype(dtype)
             q.grad = torch.tensor(np.array(p.grad))
         rule.step()
         theirs.step()

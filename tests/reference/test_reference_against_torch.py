@@ -126,9 +126,8 @@ def test_the_references_are_what_torch_computes(module, name, case):
     if hasattr(module, name):
         given = arguments(case)
         if name == "max_pool2d" and np.isnan(given["x"]).any():
-            given["x"][np.isnan(given["x"])] = (
-                7.5  # torch sends the gradient to the last of several NaN, we to the first
-            )
+            # torch sends the gradient to the last of several NaN, we to the first.
+            given["x"][np.isnan(given["x"])] = 7.5
         agree(module, name, given)
 
 
