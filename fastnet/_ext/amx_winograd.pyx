@@ -83,7 +83,8 @@ cdef bint pack_tiles(const float *w, Py_ssize_t step, Py_ssize_t channels, Py_ss
     """A tile of 16 filters and 32 channels for every position and plane."""
     cdef Py_ssize_t blocks = ceil_div(channels, 32), position = blocks * planes * 2 * AMX_TILE
     out += column // 2 * 16 * position + (block * planes * 2 + column % 2) * AMX_TILE
-    return amx_winograd_weights(planes, turned, w + column * AMX_ROWS * row + block * 32 * step, step, channels - block * 32, row,
+    w += least(column * AMX_ROWS, filters - 1) * row        # the last tile of a panel may have no filters: none is read beyond w
+    return amx_winograd_weights(planes, turned, w + block * 32 * step, step, channels - block * 32, row,
                                 most(0, filters - column * AMX_ROWS), out, position, 2 * AMX_TILE)
 
 
