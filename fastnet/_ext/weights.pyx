@@ -5,12 +5,13 @@ in correlate.pyx; tasks are cut by shape alone, and the partial sums of several 
 """
 
 from cython.parallel cimport prange, threadid
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastnet._ext.memory import Block
 
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
+from fastnet._ext.partials cimport add_partials
 from fastnet._ext.ride cimport COEFFICIENTS, Load, load_of, widen
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_of
 from fastnet._ext.tile cimport TILE_VECS, lanes, panel_count, panel_start, tile_rows, tile_weights
@@ -134,34 +135,6 @@ cdef void pack_panel(const real *dy, Py_ssize_t step, Py_ssize_t pixels, Py_ssiz
             out[v] = 0
         out += size
         dy += step
-
-
-cdef void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, Py_ssize_t panel, Py_ssize_t channel,
-                       Py_ssize_t vectors, Py_ssize_t width, Py_ssize_t filters, Py_ssize_t channels,
-                       const Py_ssize_t *tap_row, const Py_ssize_t *tap_column, Py_ssize_t taps,
-                       real[:, :, :, :] dw) noexcept nogil:
-    """dw of one panel and a block of channels: the partials are added into the first, which is transposed in the first cache."""
-    cdef Py_ssize_t start = panel_start(vectors, panel) * width, size = panel_start(vectors, panel + 1) * width - start
-    cdef Py_ssize_t lane, c, t, p, k, many = least(channel_block(taps), channels - channel), valid = least(size, filters - start)
-    cdef Py_ssize_t step = dw.strides[0]
-    cdef real *total
-    cdef real *more
-    sums += start * taps * channels + channel * size
-    for t in range(taps):
-        total = sums + t * channels * size
-        for p in range(1, parts):
-            more = total + p * partial
-            for k in range(many * size):
-                total[k] += more[k]
-    if step == sizeof(real):            # the filters lie side by side
-        for t in range(taps):
-            for c in range(many):
-                memcpy(&dw[start, channel + c, tap_row[t], tap_column[t]], sums + (t * channels + c) * size, valid * sizeof(real))
-        return
-    for lane in range(valid):
-        for c in range(many):
-            for t in range(taps):
-                dw[start + lane, channel + c, tap_row[t], tap_column[t]] = sums[(t * channels + c) * size + lane]
 
 
 def bias_gradient(const real[:, :, :, ::1] dy, real[::1] db, int threads):

@@ -57,9 +57,16 @@ TILE_INLINE void winograd_patch(const float *const *row, ptrdiff_t depth, ptrdif
     }
 }
 
+/* A pixel of a source row, or zeros beyond its edges. */
+TILE_INLINE void winograd_pixel(const float *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, ptrdiff_t channels,
+                                float *to) {
+    const float *from = row && column >= 0 && column < width ? row + column * depth : NULL;
+    EACH_VECTOR(c, channels) PUT(to + c, from ? AT(from + c) : (vec_float){0});
+}
+
 /* V of `tiles` neighbours, `step` apart; the first begins at pixel `column` of four rows (NULL: beyond the edge) of the source.
  * patch: room for 4 x 4 pixels, where those of a tile at the edge are put together. */
-static void winograd_source(const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, float *patch,
+static inline void winograd_source(const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, float *patch,
                             ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step, ptrdiff_t plane) {
     const int inside = row[0] && row[1] && row[2] && row[3];
     for (ptrdiff_t t = 0; t < tiles; t++, column += 2, v += step) {
@@ -71,18 +78,14 @@ static void winograd_source(const float *const *row, ptrdiff_t column, ptrdiff_t
         }
         for (int i = 0; i < 4; i++) {
             at[i] = patch + 4 * i * channels;
-            for (int j = 0; j < 4; j++) {
-                const float *from = row[i] && column + j >= 0 && column + j < width ? row[i] + (column + j) * depth : NULL;
-                float *to = patch + (4 * i + j) * channels;
-                EACH_VECTOR(c, channels) PUT(to + c, from ? AT(from + c) : (vec_float){0});
-            }
+            for (int j = 0; j < 4; j++) winograd_pixel(row[i], column + j, width, depth, channels, patch + (4 * i + j) * channels);
         }
         winograd_patch(at, channels, channels, v, plane);
     }
 }
 
 /* u[k * plane + f] = (G g G^T)[k] for the taps g[tap * size + f] of `size` filters, a whole number of vectors. */
-static void winograd_weights(const float *g, ptrdiff_t size, float *u, ptrdiff_t plane) {
+static inline void winograd_weights(const float *g, ptrdiff_t size, float *u, ptrdiff_t plane) {
     EACH_VECTOR(f, size) {
         vec_float t[4][3];
         TILE_UNROLL for (int j = 0; j < 3; j++) {
@@ -132,7 +135,7 @@ TILE_INLINE vec_float winograd_pixels(const int RIGHT, const int BELOW, const fl
 
 /* The outputs of `tiles` neighbours, the first of which begins at y, `columns` and `rows` pixels before the edges of out.
  * spoilt: a vector that becomes NaN where an output is not finite. */
-static void winograd_output(const float *m, ptrdiff_t step, ptrdiff_t plane, ptrdiff_t filters, const float *start,
+static inline void winograd_output(const float *m, ptrdiff_t step, ptrdiff_t plane, ptrdiff_t filters, const float *start,
                             ptrdiff_t tiles, float *y, ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t row,
                             float *spoilt) {
     vec_float found = AT(spoilt);
@@ -148,11 +151,125 @@ static void winograd_output(const float *m, ptrdiff_t step, ptrdiff_t plane, ptr
 }
 
 /* Ask for the cache lines that winograd_output will write. */
-static void winograd_touch(ptrdiff_t filters, ptrdiff_t tiles, const float *y, ptrdiff_t columns, ptrdiff_t rows,
+static inline void winograd_touch(ptrdiff_t filters, ptrdiff_t tiles, const float *y, ptrdiff_t columns, ptrdiff_t rows,
                            ptrdiff_t depth, ptrdiff_t row) {
     for (int i = 0; i < 2 && i < rows; i++)
         for (ptrdiff_t j = 0; j < 2 * tiles && j < columns; j++)
             for (ptrdiff_t f = 0; f < filters; f += 64 / sizeof(float)) TILE_PREFETCH(y + i * row + j * depth + f);
+}
+
+/* -------------------------------------------------------------------------------- the gradient of the weights
+ *
+ * dg = G^T [sum over tiles of (A dy A^T) * (B^T d B)] G, for the 2 x 2 pixels dy and the 4 x 4 pixels d of a tile. Rows R of the
+ * two factors are made at a time, so that those of many tiles fit the cache.
+ */
+
+/* v[k * plane + c] = (B^T d B)[4 R + k], k = 0 … 3, of the two rows of pixels that row R of B^T looks at. */
+TILE_INLINE void winograd_patch_row(const int R, const float *const *row, ptrdiff_t depth, ptrdiff_t channels, float *v,
+                                    ptrdiff_t plane) {
+    EACH_VECTOR(c, channels) {
+        vec_float t[4];
+        TILE_UNROLL for (int j = 0; j < 4; j++) {
+            const vec_float one = AT(row[0] + j * depth + c), two = AT(row[1] + j * depth + c);
+            t[j] = R == 1 ? one + two : one - two;
+        }
+        PUT(v + c, t[0] - t[2]);
+        PUT(v + plane + c, t[1] + t[2]);
+        PUT(v + 2 * plane + c, t[2] - t[1]);
+        PUT(v + 3 * plane + c, t[1] - t[3]);
+    }
+}
+
+/* winograd_patch_row for `tiles` neighbours, as winograd_source: row[0], row[1] are rows 0 and 2, 1 and 2, 2 and 1, 1 and 3 of
+ * the pixels under the tiles for R = 0 … 3. */
+TILE_INLINE void winograd_source_row(const int R, const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth,
+                                     float *patch, ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step,
+                                     ptrdiff_t plane) {
+    for (ptrdiff_t t = 0; t < tiles; t++, column += 2, v += step) {
+        const float *at[2];
+        if (row[0] && row[1] && column >= 0 && column + 4 <= width) {
+            for (int i = 0; i < 2; i++) at[i] = row[i] + column * depth;
+            winograd_patch_row(R, at, depth, channels, v, plane);
+            continue;
+        }
+        for (int i = 0; i < 2; i++) {
+            at[i] = patch + 4 * i * channels;
+            for (int j = 0; j < 4; j++) winograd_pixel(row[i], column + j, width, depth, channels, patch + (4 * i + j) * channels);
+        }
+        winograd_patch_row(R, at, channels, channels, v, plane);
+    }
+}
+
+/* d[k * plane + f] = (A y A^T)[4 R + k], k = 0 … 3, of the 2 x 2 pixels at y[0] … y[3]. 4 loads, 4 stores per vector. */
+TILE_INLINE void winograd_slope_row(const int R, const float *const *y, ptrdiff_t filters, float *d, ptrdiff_t plane) {
+    EACH_VECTOR(f, filters) {
+        vec_float t[2];
+        TILE_UNROLL for (int j = 0; j < 2; j++) {
+            const vec_float above = AT(y[j] + f), below = AT(y[2 + j] + f);
+            if (R == 0) t[j] = above;
+            if (R == 1) t[j] = above + below;
+            if (R == 2) t[j] = above - below;
+            if (R == 3) t[j] = -below;
+        }
+        PUT(d + f, t[0]);
+        PUT(d + plane + f, t[0] + t[1]);
+        PUT(d + 2 * plane + f, t[0] - t[1]);
+        PUT(d + 3 * plane + f, -t[1]);
+    }
+}
+
+/* winograd_slope_row for `tiles` neighbours, as winograd_output; zeros: `filters` of them, for pixels beyond the edge. */
+TILE_INLINE void winograd_slopes_row(const int R, const float *y, ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t depth,
+                                     ptrdiff_t row, const float *zeros, ptrdiff_t filters, ptrdiff_t tiles, float *d,
+                                     ptrdiff_t step, ptrdiff_t plane) {
+    for (ptrdiff_t t = 0; t < tiles; t++, y += 2 * depth, columns -= 2, d += step) {
+        const float *at[4] = {y, columns > 1 ? y + depth : zeros, rows > 1 ? y + row : zeros,
+                              columns > 1 && rows > 1 ? y + row + depth : zeros};
+        winograd_slope_row(R, at, filters, d, plane);
+    }
+}
+
+#define ROWS(call) \
+    switch (r) { \
+    case 0: { enum { R = 0 }; call; break; } \
+    case 1: { enum { R = 1 }; call; break; } \
+    case 2: { enum { R = 2 }; call; break; } \
+    case 3: { enum { R = 3 }; call; break; } \
+    }
+static inline void winograd_source_rows(int r, const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth,
+                                        float *patch, ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step,
+                                        ptrdiff_t plane) {
+    ROWS(winograd_source_row(R, row, column, width, depth, patch, channels, tiles, v, step, plane))
+}
+static inline void winograd_slopes_rows(int r, const float *y, ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t row,
+                                        const float *zeros, ptrdiff_t filters, ptrdiff_t tiles, float *d, ptrdiff_t step,
+                                        ptrdiff_t plane) {
+    ROWS(winograd_slopes_row(R, y, columns, rows, depth, row, zeros, filters, tiles, d, step, plane))
+}
+#undef ROWS
+
+/* dg[tap * step + f] = (G^T u G)[tap] for u[k * plane + f] of `size` filters, a whole number of vectors; spoilt as above. */
+static inline void winograd_taps(const float *u, ptrdiff_t plane, ptrdiff_t size, float *dg, ptrdiff_t step, float *spoilt) {
+    vec_float found = AT(spoilt);
+    EACH_VECTOR(f, size) {
+        vec_float t[3][4];
+        TILE_UNROLL for (int j = 0; j < 4; j++) {
+            const vec_float u1 = AT(u + (4 + j) * plane + f), u2 = AT(u + (8 + j) * plane + f);
+            const vec_float sum = (u1 + u2) * 0.5f;
+            t[0][j] = AT(u + j * plane + f) + sum;
+            t[1][j] = (u1 - u2) * 0.5f;
+            t[2][j] = sum + AT(u + (12 + j) * plane + f);
+        }
+        TILE_UNROLL for (int i = 0; i < 3; i++) {
+            const vec_float sum = (t[i][1] + t[i][2]) * 0.5f, left = t[i][0] + sum, right = sum + t[i][3];
+            const vec_float middle = (t[i][1] - t[i][2]) * 0.5f;
+            PUT(dg + 3 * i * step + f, left);
+            PUT(dg + (3 * i + 1) * step + f, middle);
+            PUT(dg + (3 * i + 2) * step + f, right);
+            found += (left * 0 + middle * 0) + right * 0;
+        }
+    }
+    PUT(spoilt, found);
 }
 
 #undef EACH_VECTOR

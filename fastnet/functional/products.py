@@ -124,7 +124,7 @@ def weights(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: A
     if 0 in dy.shape:
         dw.fill(0)
         return dw
-    if split.weights(x, dy, geometry, dw):
+    if split.weights(x, dy, geometry, dw) or winograd.weights(x, dy, geometry, dw):
         return dw
     (source, load), dy = loaded(x, dw.size), _memory(dy)
     (p,) = plans(source.shape[1:3], dy.shape[1:3], geometry, False)

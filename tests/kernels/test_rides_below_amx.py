@@ -17,6 +17,7 @@ LEVELS = [level for level in _ext.available_levels() if level != "amx"]
 LARGER = {  # Winograd's tiles, cut over rows; several panels; lines; several blocks; phases; outputs that no tap reaches
     "3x3": ((5, 35, 11, 13), (37, 35, 3, 3), 1, 1),
     "3x3 in groups": ((4, 32, 9, 7), (34, 16, 3, 3), 1, 1),
+    "3x3, several slices": ((2, 150, 8, 9), (20, 150, 3, 3), 1, 1),
     "1x1": ((3, 40, 6, 11), (140, 40, 1, 1), 1, 0),
     "several blocks": ((2, 33, 61, 72), (20, 33, 1, 1), 1, 0),
     "stride 2": ((3, 18, 13, 15), (19, 18, 3, 3), 2, 1),

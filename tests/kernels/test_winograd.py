@@ -12,6 +12,7 @@ from fastnet.functional import split_winograd, winograd
 LEVELS = [WINOGRAD if level == "amx" else level for level in _ext.available_levels()]
 VECTORS = [level for level in LEVELS if level != WINOGRAD]  # where winograd.pyx computes
 each_level = pytest.mark.parametrize("level", LEVELS)
+each_vector_level = pytest.mark.parametrize("level", VECTORS)
 on_tiles = pytest.mark.skipif(WINOGRAD not in LEVELS, reason="no AMX here")
 
 
@@ -20,9 +21,9 @@ def wherever_it_fits(monkeypatch):
     """Winograd's kernels also where they do not pay, at every precision; a list with an entry for each of their calls."""
     calls = []
 
-    def counted(correlate, available):
+    def counted(product, available):
         def call(*args, **kwargs):
-            found = correlate(*args, **kwargs)
+            found = product(*args, **kwargs)
             if available():
                 calls.append(found)
             return found
@@ -30,9 +31,10 @@ def wherever_it_fits(monkeypatch):
         return call
 
     on_tiles = counted(split_winograd.correlate, lambda: split_winograd.kernels is not None)
-    on_vectors = counted(winograd.correlate, lambda: split_winograd.kernels is None)
     monkeypatch.setattr(winograd, "pays", lambda images, rows, columns: True)
-    monkeypatch.setattr(winograd, "correlate", on_vectors)
+    for product in (winograd.correlate, winograd.weights):
+        on_vectors = counted(product, lambda: split_winograd.kernels is None)
+        monkeypatch.setattr(winograd, product.__name__, on_vectors)
     monkeypatch.setattr(split_winograd, "correlate", on_tiles)
     monkeypatch.setattr(split_winograd, "CHANNELS", {1: 16, 2: 16, 3: 16})
     monkeypatch.setattr(geometries, "LARGEST", 28)  # 9/4 of it, in quarters, fits the 8 bits of one plane
@@ -56,13 +58,24 @@ def test_random_geometries_are_exact_at_every_level(groups, wherever_it_fits):
     rng, levels = np.random.default_rng(groups), LEVELS if groups == 1 else VECTORS
     for _ in range(30):
         compare(random_geometry(rng, groups), rng, levels)
-    assert sum(wherever_it_fits) == 2 * 30 * len(levels)  # in float32, forward and the gradient of the input
+    products = sum(
+        2 if level == WINOGRAD else 3 for level in levels
+    )  # in float32; on tiles not the gradient of the weights
+    assert sum(wherever_it_fits) == 30 * products
 
 
 @each_level
 def test_hundreds_of_channels_take_several_turns_and_are_exact(level, wherever_it_fits):
     compare(Convolution(3, 530, 4, 5, 290, 3, 3, (1, 1), (1, 0), (1, 1), 1, True), np.random.default_rng(4), [level])
-    assert sum(wherever_it_fits) == 2
+    assert sum(wherever_it_fits) == (2 if level == WINOGRAD else 3)
+
+
+@each_vector_level
+def test_gradients_of_many_tiles_are_partial_sums_and_exact(level, wherever_it_fits):
+    """More than a block of tiles in each of several parts, and more than a slice of channels and a chunk of filters."""
+    compare(Convolution(5, 24, 27, 30, 37, 3, 3, (1, 1), (0, 2), (1, 1), 1, False), np.random.default_rng(5), [level])
+    compare(Convolution(2, 150, 29, 13, 170, 3, 3, (1, 1), (1, 1), (1, 1), 1, False), np.random.default_rng(5), [level])
+    assert sum(wherever_it_fits) == 6
 
 
 @pytest.mark.parametrize(
@@ -83,6 +96,7 @@ def test_what_does_not_fit_or_does_not_pay_is_left_to_the_direct_product(options
         _, saved = functional.conv2d(x, w, **options)
         out = np.empty((saved.shape[0], *saved.shape[2:], saved.shape[1]), np.float32)
         assert not winograd.correlate(saved.x, w, None, out, saved.geometry, scatter=False)
+        assert not winograd.weights(saved.x, out, saved.geometry, np.empty_like(w))
 
 
 @on_tiles
@@ -153,13 +167,40 @@ def test_outputs_err_no_more_than_a_chain_of_multiply_adds(channels, size, posit
     with at_level(level):
         y, saved = functional.conv2d(x, w, padding=1)
         dx, *_ = functional.conv2d_backward(y, saved)
-    assert wherever_it_fits == [True, True]
+    assert wherever_it_fits == [True] * (2 if level == WINOGRAD else 3)
     turned = w[:, :, ::-1, ::-1].swapaxes(0, 1)
     for found, source, weights in ((y, x, w), (dx, y, turned)):
         wanted, _ = reference.conv2d(source.astype(np.float64), weights.astype(np.float64), padding=1)
         error, worst = np.abs(found - wanted), np.abs(chain(source, weights) - wanted)
         assert error.max() <= worst.max()
         assert np.square(error).mean() <= 1.1 * np.square(worst).mean()
+
+
+@each_vector_level
+@pytest.mark.parametrize("positive", [False, True], ids=["normal inputs", "after a ReLU"])
+@pytest.mark.parametrize(("images", "size"), [(5, 31), (7, 10)])
+def test_gradients_of_weights_err_no_more_than_a_chain_of_multiply_adds(
+    images, size, positive, level, wherever_it_fits
+):
+    rng = np.random.default_rng(size)
+    x = rng.standard_normal((images, 19, size, size + 1)).astype(np.float32)
+    x = np.maximum(x, 0) if positive else x
+    dy = rng.standard_normal((images, 17, size, size + 1)).astype(np.float32)
+    with at_level(level):
+        _, saved = functional.conv2d(x, np.zeros((17, 19, 3, 3), np.float32), padding=1)
+        _, dw, _ = functional.conv2d_backward(dy, saved, input_gradient=False)
+    assert wherever_it_fits == [True, True]
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.float64)
+    windows = np.stack([padded[:, :, u : u + size, v : v + size + 1] for u, v in np.ndindex(3, 3)], axis=2)
+    columns = windows.transpose(1, 2, 0, 3, 4).reshape(19 * 9, -1)
+    slopes = dy.astype(np.float64).swapaxes(0, 1).reshape(17, -1)
+    sums = np.zeros((17, 19 * 9))
+    for k in range(columns.shape[1]):  # products of float32 are exact in float64, the sum is rounded once for each
+        sums = (sums + slopes[:, None, k] * columns[:, k]).astype(np.float32).astype(np.float64)
+    wanted = slopes @ columns.T
+    error, worst = np.abs(dw.reshape(17, -1) - wanted), np.abs(sums - wanted)
+    assert error.max() <= worst.max()
+    assert np.square(error).mean() <= np.square(worst).mean()
 
 
 @each_level
@@ -176,12 +217,12 @@ def test_nan_and_infinity_go_where_the_reference_puts_them(where, level, whereve
     options = dict(padding=(2, 0))
     with np.errstate(all="ignore"):
         wanted, saved = reference.conv2d(given["x"], given["w"], **options)
-        slopes = reference.conv2d_backward(given["dy"], saved)[0]
+        slopes = reference.conv2d_backward(given["dy"], saved)[:2]
     with at_level(level):
         y, saved = functional.conv2d(given["x"], given["w"], **options)
-        dx = functional.conv2d_backward(given["dy"], saved)[0]
+        found = functional.conv2d_backward(given["dy"], saved)[:2]
     assert False in wherever_it_fits
-    for a, b in ((y, wanted), (dx, slopes)):
+    for a, b in zip((y, *found), (wanted, *slopes)):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
         np.testing.assert_array_equal(np.where(np.isinf(a), a, 0), np.where(np.isinf(b), b, 0))
 
@@ -199,13 +240,14 @@ def test_neighbours_whose_sum_overflows_do_no_harm(level, wherever_it_fits):
 @each_level
 def test_the_bits_do_not_depend_on_the_threads(level, wherever_it_fits):
     rng = np.random.default_rng(8)
-    x = rng.standard_normal((2, 40, 23, 21)).astype(np.float32)
+    x = rng.standard_normal((2, 40, 43, 41)).astype(np.float32)
     w = rng.standard_normal((130, 40, 3, 3)).astype(np.float32)
     found = set()
     for n in (1, 2, 3, 5):
         with at_level(level), threads(n):
-            found.add(functional.conv2d(x, w, padding=1)[0].tobytes())
-    assert wherever_it_fits == [True] * 4
+            y, saved = functional.conv2d(x, w, padding=1)
+            found.add((y.tobytes(), *(d.tobytes() for d in functional.conv2d_backward(y, saved)[:2])))
+    assert wherever_it_fits == [True] * (8 if level == WINOGRAD else 12)
     assert len(found) == 1
 
 
@@ -219,6 +261,9 @@ def test_too_few_channels_for_a_vector_are_refused():
         kernels.correlate(
             np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1
         )
+    x, dw, taps = np.ones((1, 6, 7, 1), np.float32), np.empty((1, 1, 3, 3), np.float32), np.zeros(9, np.intp)
+    with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
+        _ext.load("winograd_weights", VECTORS[-1]).weight_gradient(x, 0, 1, zero, out, 0, 1, dw, taps, taps, None, 1)
 
 
 @on_tiles
