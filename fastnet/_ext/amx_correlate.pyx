@@ -27,6 +27,13 @@ cdef enum:
     CHAIN = 48              # steps of a turn, at most: the sum of several turns errs less than one long chain
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
     LEAST = 128             # pixels of a task, at least: the weights are read once for all of them
+    CUTS = 8                # blocks wanted of an image whose blocks share neither rows nor weights beyond the second-level cache,
+    SHORT = 64              # of so many pixels at least
+
+
+# Measured, in ns, by planes: filling a slot; a tile of slots times a panel.
+cdef double *FILL = [0, 2.8, 4.2, 5.5]
+cdef double *MULTIPLY = [0, 16, 39, 77]
 
 
 def pack_weights(const float[:, :, :, :] w, const Py_ssize_t[:, ::1] lane, unsigned char[::1] out, int planes, int threads):
@@ -83,7 +90,7 @@ ctypedef struct Ride:
     Py_ssize_t row
 
 
-cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, int planes):
+cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, Py_ssize_t filters, int planes):
     """Choose the rows of tiles and cut the outputs into blocks."""
     cdef Slots t
     cdef Py_ssize_t i, bytes_row, room, images
@@ -109,6 +116,8 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
             break
         t.turn = ceil_div(t.turn, 2)
     s.block_rows = most(1, least(s.rows, room))
+    if t.reach[0] == 0 and t.inner == 1 and t.blocks * t.groups * ceil_div(filters, 32) * planes * 2 * AMX_TILE <= PANEL:
+        s.block_rows = least(s.block_rows, most(ceil_div(s.images * s.rows, CUTS), ceil_div(SHORT, s.columns)))
     s.block_rows = ceil_div(s.rows, ceil_div(s.rows, s.block_rows))
     t.tall = (s.block_rows - 1) * t.step[0] + t.reach[0] + 1
     s.block_images = t.inner
@@ -125,6 +134,19 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     return t
 
 
+cdef Py_ssize_t share(const Strip *s, const Slots *t, Py_ssize_t panels, int threads):
+    """How many chunks of panels to make of every block, for threads to have the least to do: each chunk fills its slots anew.
+    No bit depends on it."""
+    cdef double fill = FILL[t.planes] * t.count * t.blocks, multiply = MULTIPLY[t.planes] * t.blocks * t.groups, time, fastest = 0
+    cdef Py_ssize_t chunks, found = 1
+    multiply *= s.block_images * s.block_rows * s.columns / <double>AMX_ROWS
+    for chunks in range(1, (least(panels, 4 * threads) if threads > 1 else 1) + 1):
+        time = ceil_div(s.blocks * chunks, threads) * (fill + multiply * ceil_div(panels, chunks))
+        if chunks == 1 or time < fastest:
+            fastest, found = time, chunks
+    return found
+
+
 def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
               const Py_ssize_t[::1] step, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold,
               const unsigned char[::1] packed, const float[::1] bias, float[:, :, :, ::1] out, Py_ssize_t filter,
@@ -138,13 +160,13 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return True
     cdef Strip s = strip_of(x, channel, channels, lead, step, fold, out_count[0], out_count[1])
-    cdef Slots t = lay_out(&s, group, fold, planes)
+    cdef Slots t = lay_out(&s, group, fold, filters, planes)
     s.span = [t.reach[0] + fold[0], t.reach[1] + fold[1]]
     cdef Target o
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
     o.start, o.by = [out_start[0], out_start[1]], [out_step[0], out_step[1]]
     cdef Py_ssize_t steps = t.blocks * t.groups, panels = ceil_div(filters, 2 * AMX_ROWS), i, task
-    cdef Py_ssize_t chunks = least(panels, ceil_div(4 * threads, s.blocks)) if threads > 1 else 1
+    cdef Py_ssize_t chunks = share(&s, &t, panels, threads)
     # For all tasks: the bias, filled up to whole tiles, and the offsets of the steps of a turn, from slots and from weights.
     cdef unsigned char[::1] shared = Block(panels * 2 * AMX_BYTES + 3 * (steps + 1) * sizeof(Py_ssize_t))
     cdef float *start = <float *>&shared[0]
