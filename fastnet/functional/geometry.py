@@ -119,6 +119,20 @@ def geometry_of(
     op: str, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: Any, channels: int, filters: int
 ) -> Geometry:
     """The checked geometry; padding="same" pads dilation * (kernel - 1) in all, the odd pixel below and right."""
+    given = kernel, stride, padding, dilation, groups
+    known = _geometry_of if all(map(_plain, given)) else _geometry_of.__wrapped__  # True is equal to 1, and not allowed
+    return known(op, *given, channels, filters)
+
+
+def _plain(value: Any) -> bool:
+    """Is it an int, or a tuple of ints, and nothing that is only equal to one?"""
+    return type(value) is int or (type(value) is tuple and all(type(each) is int for each in value))
+
+
+@lru_cache(maxsize=1024)
+def _geometry_of(
+    op: str, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: Any, channels: int, filters: int
+) -> Geometry:
     size = checks.pair(op, kernel, "kernel_size", 1)
     steps, gaps = checks.pair(op, stride, "stride", 1), checks.pair(op, dilation, "dilation", 1)
     if padding == "same":

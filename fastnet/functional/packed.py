@@ -35,12 +35,12 @@ class Kept(NamedTuple):
     """What a sample of the weights was when they were last seen; then the digest of all of them, and their packed form."""
 
     sample: bytes
-    digest: Array | None = None
+    digest: bytes | None = None
     packed: Array | None = None
 
     @property
     def size(self) -> int:
-        return 0 if self.digest is None or self.packed is None else self.digest.nbytes + self.packed.nbytes
+        return 0 if self.digest is None or self.packed is None else len(self.digest) + self.packed.nbytes
 
 
 _kept: OrderedDict[Hashable, Kept] = OrderedDict()
@@ -65,27 +65,27 @@ def packed(w: Array, key: Hashable, make: Callable[[], Panels]) -> Panels:
     if not LEAST <= w.nbytes <= LIMIT // 3 or not w.flags.c_contiguous:
         return make()
     name = (w.__array_interface__["data"][0], w.shape, w.dtype.char, key)
-    sample = w.reshape(-1)[:: max(1, w.size // SAMPLES)].tobytes()
     with _lock:
         known = _kept.get(name)
-    if known is not None and known.digest is not None and np.array_equal(_digest(w), known.digest):
+    if known is not None and known.digest is not None and _digest(w) == known.digest:
         with _lock:
             if name in _kept:
                 _kept.move_to_end(name)
         return cast(Panels, known.packed)
+    sample = w.reshape(-1)[:: max(1, w.size // SAMPLES)].tobytes()
     again = known is not None and known.digest is None and known.sample == sample
     digest = _digest(w) if again else None
     found = make()
     # Of weights that another thread wrote to in between, it is not known what was packed.
-    keep = digest is not None and found is not None and np.array_equal(_digest(w), digest)
+    keep = digest is not None and found is not None and _digest(w) == digest
     _keep(name, Kept(sample, digest, found) if keep else Kept(sample))
     return found
 
 
-def _digest(w: Array) -> Array:
+def _digest(w: Array) -> bytes:
     out = np.empty((-(-w.nbytes // PIECE), 2), np.uint64)
     flat.digest(w.reshape(-1).view("u1"), KEY, out, config.get_num_threads())
-    return out
+    return out.tobytes()
 
 
 def _keep(name: Hashable, kept: Kept) -> None:

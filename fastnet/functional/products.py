@@ -42,18 +42,30 @@ def correlate(
 
     What is left to do to it is its Finish.
     """
-    phases = plans(_size(x), out.shape[1:3], geometry, scatter)
-    whole = sum(p.rows.outputs * p.columns.outputs for p in phases) == out.shape[1] * out.shape[2]
+    whole, one = _covers(_size(x), out.shape[1:3], geometry, scatter)
     if not whole:
         out[...] = 0 if b is None else b  # the stride steps over pixels
     # A Finish rides on a product that sees all pixels at once: the phases of a stride would each read every second pixel, which
     # takes 1.0 to 1.5 times as long as a pass of its own.
-    rides = finish if whole and len(phases) == 1 else None
-    faster = (split_winograd, split, winograd)
-    if not any(module.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for module in faster):
-        _direct(x, w, b, out, geometry, scatter, rides)
+    rides = finish if whole and one else None
+    if not any(
+        module.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for module in (split_winograd, split)
+    ):
+        # What AMX computed had finite weights.
+        if scatter and (geometry.kernel != (1, 1) or geometry.padding != (0, 0)) and not checks.finite(w):
+            rides = None
+            _stamp(_memory(x), w, b, out, geometry)
+        elif not winograd.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides):
+            _direct(x, w, b, out, geometry, scatter, rides)
     if finish is not None and rides is None:
         finish.apply(out)
+
+
+@lru_cache(maxsize=1024)
+def _covers(source: tuple[int, int], target: tuple[int, int], geometry: Geometry, scatter: bool) -> tuple[bool, bool]:
+    """Does a product write every pixel of the target, and is it a single one?"""
+    phases = plans(source, target, geometry, scatter)
+    return sum(p.rows.outputs * p.columns.outputs for p in phases) == target[0] * target[1], len(phases) == 1
 
 
 def _direct(
@@ -197,12 +209,8 @@ def scatter(
 ) -> None:
     if _is_depthwise(geometry, _depth(x), out.shape[3]):
         _depthwise(depthwise.scatter, x, w, b, out, geometry, finish)
-    elif (geometry.kernel == (1, 1) and geometry.padding == (0, 0)) or checks.finite(w):
-        correlate(x, w, b, out, geometry, scatter=True, finish=finish)
     else:
-        _stamp(_memory(x), w, b, out, geometry)
-        if finish is not None:
-            finish.apply(out)
+        correlate(x, w, b, out, geometry, scatter=True, finish=finish)
 
 
 def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:

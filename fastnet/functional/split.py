@@ -14,7 +14,7 @@ from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
 from .deferred import Deferred, Finish, Value
-from .geometry import Axis, Geometry, indices, plans
+from .geometry import Axis, Geometry, Plan, indices, plans
 from .packed import packed
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
@@ -91,6 +91,34 @@ def _numbers(w: Array) -> tuple[int, ...]:
     return tuple(s // w.itemsize for s in w.strides)
 
 
+class Phase(NamedTuple):
+    """A phase of a product: its plan and slots, and the bytes of its packed weights, of one group."""
+
+    plan: Plan
+    slots: Slots
+    size: int
+
+
+@lru_cache(maxsize=1024)
+def _steps(
+    source: tuple[int, int],
+    target: tuple[int, int],
+    geometry: Geometry,
+    scatter: bool,
+    channels: int,
+    filters: int,
+    strides: tuple[int, int, int],
+    planes: int,
+) -> tuple[tuple[tuple[int, int], ...], list[Phase]]:
+    """Where the phases of a product start, and what they are; `strides` as those of `slots`."""
+    phases, steps = plans(source, target, geometry, scatter), []
+    for p in phases:
+        form = slots(p.rows, p.columns, channels, 32, strides)
+        size = max(1, -(-filters // 16) * len(form.lane) * planes) * TILE
+        steps.append(Phase(p, form, size))
+    return tuple((p.rows.start, p.columns.start) for p in phases), steps
+
+
 def correlate(
     x: Array | Deferred,
     w: Array,
@@ -126,16 +154,15 @@ def correlate(
         parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
     else:
         parts = w.reshape(groups, filters, channels, *w.shape[2:])
-    phases = plans(image.shape[1:3], out.shape[1:3], geometry, scatter)
-    forms = [slots(p.rows, p.columns, channels, 32, _numbers(parts)[2:]) for p in phases]
-    key = ("amx", planes, scatter, geometry, *((p.rows.start, p.columns.start) for p in phases))
-    make = partial(_pack, parts, [s.lane for s in forms], planes)
+    strides = _numbers(parts)[2:]
+    starts, steps = _steps(image.shape[1:3], out.shape[1:3], geometry, scatter, channels, filters, strides, planes)
+    key = ("amx", planes, scatter, geometry, starts)
+    make = partial(_pack, parts, steps, planes)
     panels = packed(w, key, make) if keep else make()
     if panels is None:
         return False
     at = 0
-    for p, s in zip(phases, forms):
-        size = _panels(filters, s.lane, planes)
+    for p, s, size in steps:
         for g in range(groups):
             if not amx_correlate.correlate(
                 image, g * channels, channels, p.lead, p.step, s.group, s.fold, panels[at : at + size],
@@ -154,21 +181,17 @@ def lines(given: Any, line: int) -> Any:
     return given.reshape(1, -1, line, given.shape[3]) if isinstance(given, np.ndarray) and given.ndim == 4 else given
 
 
-def _pack(parts: Array, lanes: list[Array], planes: int) -> Array | None:
+def _pack(parts: Array, steps: list[Phase], planes: int) -> Array | None:
     """The packed weights of every phase, each of all groups, one behind the other: their array is looked at once for all."""
-    sizes = [_panels(parts.shape[1], lane, planes) for lane in lanes]
-    panels, at, threads = memory.empty((len(parts) * sum(sizes),), np.uint8), 0, config.get_num_threads()
-    for lane, size in zip(lanes, sizes):
+    panels, at = memory.empty((len(parts) * sum(phase.size for phase in steps),), np.uint8), 0
+    for _, form, size in steps:
         for part in parts:
-            if not amx_correlate.pack_weights(part, lane, panels[at : at + size], planes, threads):
+            if not amx_correlate.pack_weights(
+                part, form.lane, panels[at : at + size], planes, config.get_num_threads()
+            ):
                 return None
             at += size
     return panels
-
-
-def _panels(filters: int, lane: Array, planes: int) -> int:
-    """Bytes of the packed weights of one phase and group."""
-    return max(1, -(-filters // 16) * len(lane) * planes) * TILE
 
 
 @lru_cache(maxsize=1024)

@@ -36,12 +36,14 @@ def correlate(
     if kernels is None or x.dtype != np.float32 or geometry.groups > 1 or planes not in CHANNELS:
         return False
     image, load = x.load() if isinstance(x, Deferred) else (x, None)
-    phases = plans(image.shape[1:3], out.shape[1:3], geometry, scatter)
     if (
         min(image.shape[3], out.shape[3]) < CHANNELS[planes]
-        or not winograd.fits(phases)
+        or geometry.kernel != (3, 3)
         or not winograd.pays(*out.shape[:3])
     ):
+        return False
+    phases = plans(image.shape[1:3], out.shape[1:3], geometry, scatter)
+    if not winograd.fits(phases):
         return False
     panels = packed(w, ("amx winograd", planes, scatter, geometry), partial(_pack, w, scatter, planes))
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
