@@ -291,7 +291,7 @@ def test_nothing_is_read_behind_the_weights(f, c, level, wherever_it_fits):
         dx, _, _ = functional.conv2d_backward(y, saved)
     np.testing.assert_array_equal(y, reference.conv2d(x, w, padding=1)[0])
     assert dx.shape == x.shape
-    assert sum(wherever_it_fits) == 2
+    assert sum(wherever_it_fits) == (2 if level == WINOGRAD else 3)  # the weights' gradient is vectors' alone
 
 
 @on_tiles
