@@ -99,7 +99,7 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
         t.reach = [most(t.reach[0], group[i, 0]), most(t.reach[1], group[i, 1])]
     for i in range(2):
         t.step[i], t.hop[i] = s.step[i], 1
-        if t.reach[i] == 0 and fold[0] * fold[1] == 1:
+        if t.reach[i] == 0:
             t.step[i], t.hop[i] = 1, s.step[i]
     t.blocks = ceil_div(s.channels, 32) if fold[0] * fold[1] == 1 else 1
     t.wide = (s.columns - 1) * t.step[1] + t.reach[1] + 1
@@ -179,7 +179,9 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
         offset[steps + i] = i * planes * AMX_TILE
         offset[2 * steps + i] = i * planes * 2 * AMX_TILE
     cdef Py_ssize_t tiles = s.block_images * s.block_rows * ceil_div(s.columns, AMX_ROWS) if t.inner == 1 else s.block_rows * s.columns
-    cdef Py_ssize_t padded = s.block_images * (t.tall + fold[0] - 1) * (t.wide + fold[1] - 1) * channels if fold[0] * fold[1] > 1 else 0
+    cdef Py_ssize_t padded = 0
+    if fold[0] * fold[1] > 1:
+        padded = s.block_images * ((t.tall - 1) * t.hop[0] + fold[0]) * ((t.wide - 1) * t.hop[1] + fold[1]) * channels
     cdef Py_ssize_t room = (t.turn * planes * t.count * AMX_BYTES + 2 * tiles * sizeof(Py_ssize_t) + (padded + 2 * AMX_BYTES) * sizeof(float) + 63) // 64 * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
     cdef const float *source = &x[0, 0, 0, 0]
@@ -338,13 +340,14 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, const Ride *ride,
     if t.fold[0] * t.fold[1] > 1:
         p = s[0]
         p.direct = False
-        p.tall, p.wide = tall + t.fold[0] - 1, t.wide + t.fold[1] - 1
+        p.tall, p.wide = (tall - 1) * t.hop[0] + t.fold[0], (t.wide - 1) * t.hop[1] + t.fold[1]
         p.pixel_size, p.row_size = s.channels, p.wide * s.channels
         p.image_size = p.tall * p.row_size
         fill_strip(x, &p, images, image, row, ride.strip, padded)
         for n in range(images):
             for r in range(tall):
-                splits &= amx_fill_windows(t.planes, padded + n * p.image_size + r * p.row_size, t.wide, s.channels, t.fold[0],
+                splits &= amx_fill_windows(t.planes, padded + n * p.image_size + r * t.hop[0] * p.row_size, t.wide,
+                                           t.hop[1] * s.channels, t.fold[0],
                                            p.row_size, t.fold[1] * s.channels,
                                            slots + (n * t.image + r * t.row) * AMX_BYTES, t.column * AMX_BYTES, plane)
         return splits

@@ -24,6 +24,8 @@ WORTH = {
     1: 1000,
 }  # multiply-adds per pixel below which splitting costs more than AMX gains, by planes
 DEEP = 50  # times the planes: products in a sum from which on it pays all the same
+FEW = {3: 64}  # products per number of the source, at most, where splitting it costs more, by planes,
+LARGE = 1 << 20  # if the source has more bytes than that: it does not come from the second-level cache
 WORTH_GRADIENT = {3: 1700, 2: 1000, 1: 400}  # the same for the gradient of the weights
 TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
 TILE = 1024  # bytes
@@ -140,6 +142,9 @@ def correlate(
     image, load = x.load() if isinstance(x, Deferred) else (x, None)
     channels, filters = image.shape[3] // groups, out.shape[3] // groups
     if w.size // groups < WORTH[planes] and channels * w.shape[2] * w.shape[3] < DEEP * planes:
+        return False
+    moves = 1 if scatter or geometry.kernel == (1, 1) else geometry.stride[0] * geometry.stride[1]
+    if image.nbytes > LARGE and w.size // groups <= FEW.get(planes, 0) * moves * (-(-channels // 32) * 32):
         return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
