@@ -232,7 +232,7 @@ def distance(one, other):
     worst = (0.0, "")
     for group in groups:
         sizes = [np.abs(other[k]).max(initial=0, where=np.isfinite(other[k])) for k in group if other[k] is not None]
-        largest = max(sizes, default=0)
+        largest = max([*sizes, 1e-3])  # no less: where a net gives zeros, of its gradients only roundings are left
         for key in group:
             a, b = one[key], other[key]
             assert (a is None) == (b is None), key
@@ -241,7 +241,7 @@ def distance(one, other):
             if not (np.isfinite(a) == np.isfinite(b)).all():
                 return np.inf, key
             gap = np.abs(np.where(np.isfinite(b), a - b, 0)).max()
-            worst = max(worst, (float(gap / largest) if largest else float(gap), key))
+            worst = max(worst, (float(gap / largest), key))
     return worst
 
 

@@ -106,7 +106,7 @@ cdef void gradient_part(const real *x, const Strip *s, const Load *m, const Py_s
             vecs = panel_start(vectors, panel + 1) - first
             size, first = vecs * width, first * width
             gradient = packed
-            if size == dy_step:             # one panel is all there is, and dy lies as it should
+            if size == filters == dy_step:  # one panel is all there is, and dy lies as it should
                 gradient = dy + (image * s.rows + row) * s.columns * dy_step
             else:
                 for n in range(images):

@@ -1,9 +1,5 @@
 """Winograd's products: exact on integers, no less exact than a chain of multiply-adds, NaN and infinity where they belong."""
 
-import ctypes
-import mmap
-import sys
-
 import numpy as np
 import pytest
 from kernels import geometries
@@ -268,30 +264,6 @@ def test_too_few_channels_for_a_vector_are_refused():
     x, dw, taps = np.ones((1, 6, 7, 1), np.float32), np.empty((1, 1, 3, 3), np.float32), np.zeros(9, np.intp)
     with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
         _ext.load("winograd_weights", VECTORS[-1]).weight_gradient(x, 0, 1, zero, out, 0, 1, dw, taps, taps, None, 1)
-
-
-def before_a_wall(shape):
-    """An array that ends where reading on would end the process."""
-    count = int(np.prod(shape))
-    pages = -(-count * 4 // mmap.PAGESIZE)
-    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
-    wall = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * mmap.PAGESIZE
-    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(wall), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-    return np.frombuffer(memory, np.float32, count, pages * mmap.PAGESIZE - count * 4).reshape(shape)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect is asked of the C library by name")
-@each_level
-@pytest.mark.parametrize(("f", "c"), [(33, 66), (80, 35), (66, 97)])
-def test_nothing_is_read_behind_the_weights(f, c, level, wherever_it_fits):
-    w, x = before_a_wall((f, c, 3, 3)), np.ones((2, c, 6, 5), np.float32)
-    w[...] = np.random.default_rng(7).integers(-3, 4, w.shape)
-    with at_level(level):
-        y, saved = functional.conv2d(x, w, padding=1)
-        dx, _, _ = functional.conv2d_backward(y, saved)
-    np.testing.assert_array_equal(y, reference.conv2d(x, w, padding=1)[0])
-    assert dx.shape == x.shape
-    assert sum(wherever_it_fits) == (2 if level == WINOGRAD else 3)  # the weights' gradient is vectors' alone
 
 
 @on_tiles
