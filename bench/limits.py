@@ -16,7 +16,8 @@ from bench import _nets, conv
 from bench._harness import Size
 from bench._harness.case import Call, Side, forget
 from bench._harness.figures import Figure, Found
-from bench._harness.measure import SETTLE, ceiling
+from bench._harness.measure import ceiling
+from bench._harness.workers import settle
 
 PEAK_LAYER = conv.Shape(128, _nets.Layer(128, 128, 3, 1, 32))
 SHARES: dict[str, dict[str, tuple[float | None, str]]] = {  # level -> precision -> the share of its peak that is wanted
@@ -61,7 +62,7 @@ def second_thread(prepare: Prepare, shape: conv.Shape, precision: str, budget: f
     with fastnet.precision(precision):  # type: ignore[arg-type]
         for n in (1, 2) if turn % 2 else (2, 1):
             fastnet.set_num_threads(n)
-            time.sleep(SETTLE)
+            settle()
             seconds[n] = timed(call, budget / 4)
     return Found(seconds[1] / seconds[2])
 

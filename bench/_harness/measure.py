@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import onnx_twin
-from .case import LOOPS, NUMPY, ONNX, TORCH, Case, Size, cases, figures
+from .case import LOOPS, ONNX, TORCH, Case, Size, cases, figures
 from .figures import Figure
 from .statistics import Spread, disagreement, ratios, spread
 from .workers import Pool
 
 TILE_PRODUCTS = {"highest": 6, "high": 3, "medium": 1}  # bfloat16 products for one of float32
-SETTLE = 0.006  # seconds between two sides: a thread pool spins for 4 ms after its last work (measured, libgomp 12)
-SETTLE_LONG = 0.04  # after ONNX Runtime, which spins for 28 ms (measured, 1.32), and NumPy's OpenBLAS (2^26 cycles)
 
 
 @dataclass(frozen=True)
@@ -137,12 +134,7 @@ def _check(row: Row, answers: dict[str, Any]) -> None:
 def _rounds(first: dict[str, float], plan: Plan, pool: Pool) -> dict[str, list[float]]:
     """Seconds per call of each column, per round. `first` are the seconds of the first, cold call."""
 
-    last = ""
-
     def run(column: str, calls: int) -> float:
-        nonlocal last
-        time.sleep(SETTLE_LONG if last in (ONNX, NUMPY) else SETTLE)
-        last = column
         reply = pool.of(column).do({"do": "run", "column": column, "calls": calls})
         if "error" in reply:
             raise RuntimeError(f"{column}: {reply['error']}")

@@ -28,6 +28,20 @@ TORCH_LIMITS = {  # the same limit for the other side, when ours is lowered; AVX
 }
 
 
+REST, BUSY, PATIENCE = 0.003, 0.1, 1.0  # seconds to look for, share of them that is no rest, seconds to wait at most
+
+
+def settle() -> None:
+    """Return when this process's threads rest. After its last work a pool's threads spin, for 4 ms (libgomp), 28 (ONNX Runtime)
+    or 107 (OpenBLAS), as measured, and who is timed next would share the cores with them: 5 times as slow."""
+    deadline = time.perf_counter() + PATIENCE
+    while time.perf_counter() < deadline:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(REST)
+        if time.process_time() - used < BUSY * (time.perf_counter() - start):
+            return
+
+
 class Prepared(NamedTuple):
     call: Call
     part: int
@@ -61,6 +75,7 @@ class Worker:
         start = time.perf_counter()
         answer = prepared.call()
         seconds = (time.perf_counter() - start) * part
+        settle()
         found = fingerprint(answer)
         if part > 1:  # a part of the batch is nobody else's answer: it is compared here
             away = disagreement(found, fingerprint(self._build(known[case], NUMPY, part).call()))
@@ -112,6 +127,7 @@ class Worker:
             call()
         seconds = time.perf_counter() - start
         gc.enable()
+        settle()
         return {"seconds": seconds / calls * part}
 
     def _figure(self, question: str, size: Any, figure: str, turn: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -14,7 +16,7 @@ from bench._harness import case, chart, machine, measure, onnx_twin, report, sta
 from bench._harness.case import Case
 from bench._harness.measure import Row
 from bench._harness.statistics import Spread
-from bench._harness.workers import Child
+from bench._harness.workers import Child, settle
 from fastnet import _ext
 
 # --- statistics ---------------------------------------------------------------------------------------------------------
@@ -189,6 +191,20 @@ def test_a_child_process_that_takes_too_long_is_stopped():
     child = Child(1, {})
     assert "no answer within" in child.do({"do": "peaks"}, timeout=0.01)["error"]
     assert child.process.poll() is not None
+
+
+def test_a_side_replies_when_its_threads_rest():
+    until = time.perf_counter() + 0.05
+
+    def spin():
+        while time.perf_counter() < until:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    settle()
+    assert time.perf_counter() >= until
+    thread.join()
 
 
 # --- every question ---------------------------------------------------------------------------------------------------------
