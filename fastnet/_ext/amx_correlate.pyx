@@ -18,7 +18,7 @@ from fastnet._ext.amx cimport (
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.ride cimport COEFFICIENTS, NOTHING, STATISTICS, SUMS, Load, add_parts, load_of, widen
 from fastnet._ext.strip cimport Strip, ceil_div, fill_strip, least, most, strip_of
-from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
+from fastnet._ext.work cimport WORTH, shares
 
 cdef enum:
     STRIP = 512 << 10       # bytes of a task's slots, in the second-level cache together with
@@ -90,8 +90,9 @@ ctypedef struct Ride:
     Py_ssize_t row
 
 
-cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, Py_ssize_t filters, int planes):
-    """Choose the rows of tiles and cut the outputs into blocks."""
+cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, Py_ssize_t filters, int planes,
+                   Py_ssize_t tasks):
+    """Choose the rows of tiles and cut the outputs into blocks, so many of them where each still has two tiles."""
     cdef Slots t
     cdef Py_ssize_t i, bytes_row, room, images
     t.fold, t.reach, t.groups, t.planes = [fold[0], fold[1]], [0, 0], group.shape[0], planes
@@ -118,6 +119,8 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     s.block_rows = most(1, least(s.rows, room))
     if t.reach[0] == 0 and t.inner == 1 and t.blocks * t.groups * ceil_div(filters, 32) * planes * 2 * AMX_TILE <= PANEL:
         s.block_rows = least(s.block_rows, most(ceil_div(s.images * s.rows, CUTS), ceil_div(SHORT, s.columns)))
+    elif t.inner == 1 and tasks > s.images:
+        s.block_rows = least(s.block_rows, most(ceil_div(s.images * s.rows, tasks), ceil_div(2 * AMX_ROWS, s.columns)))
     s.block_rows = ceil_div(s.rows, ceil_div(s.rows, s.block_rows))
     t.tall = (s.block_rows - 1) * t.step[0] + t.reach[0] + 1
     s.block_images = t.inner
@@ -160,7 +163,10 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return True
     cdef Strip s = strip_of(x, channel, channels, lead, step, fold, out_count[0], out_count[1])
-    cdef Slots t = lay_out(&s, group, fold, filters, planes)
+    cdef int kind = finish[0] if finish else NOTHING
+    # Blocks that leave sums are cut by the shape alone.
+    cdef Py_ssize_t tasks = shares(ceil_div(channels * fold[0] * fold[1], 32) * 32 * group.shape[0] * filters * s.images * s.rows * s.columns, threads)
+    cdef Slots t = lay_out(&s, group, fold, filters, planes, 1 if kind else tasks)
     s.span = [t.reach[0] + fold[0], t.reach[1] + fold[1]]
     cdef Target o
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
@@ -188,7 +194,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef float *target = &out[0, 0, 0, 0]
     cdef Ride ride
     ride.load, ride.map, ride.strip = loading_of(source, load), load_of(source, load), NULL
-    ride.kind, ride.finish, ride.row = finish[0] if finish else NOTHING, finishing_of(target, finish), ceil_div(filters, 16) * 16
+    ride.kind, ride.finish, ride.row = kind, finishing_of(target, finish), ceil_div(filters, 16) * 16
     cdef Py_ssize_t width = row_width(channels)
     cdef unsigned char[::1] wide = Block(COEFFICIENTS * width * sizeof(float))
     if padded and load is not None:
@@ -198,7 +204,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     ride.parts = <double *>&parts[0]
     cdef int refused = 0
     for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
-                       use_threads_if=steps * 32 * filters * s.images * s.rows * s.columns > 4 * WORTH_PRODUCT):
+                       use_threads_if=tasks > 1):
         refused += not correlate_block(source, &s, &t, task // chunks, offset, &packed[0], start, target, &o, &ride,
                                        task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                                        &scratch[0] + room * threadid())

@@ -170,7 +170,7 @@ def correlate(const float[:, :, :, ::1] x, const Py_ssize_t[::1] lead, const uns
     cdef int refused = 0
     cdef unsigned mode
     for task in prange(tasks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
-                       use_threads_if=16 * p.count * p.channels * p.filters > 4 * WORTH_PRODUCT):
+                       use_threads_if=16 * p.count * p.channels * p.filters > WORTH_PRODUCT):
         mode = flush(source)
         refused += not correlate_blocks(source, &p, &ride, task // chunks * many // tasks, (task // chunks + 1) * many // tasks,
                                         task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks, offset,

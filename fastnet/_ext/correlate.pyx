@@ -27,7 +27,7 @@ from fastnet._ext.tile cimport (
     tile_width_double, tile_width_float,
 )
 from fastnet._ext.types cimport real
-from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
+from fastnet._ext.work cimport WORTH, WORTH_PRODUCT, shares
 
 cdef enum:
     STRIP = 512 << 10       # bytes of a task's strip: with its output it fits a 2 MB second-level cache
@@ -129,6 +129,9 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     cdef Py_ssize_t numbers = STRIP * (2 if chunks > 1 else 1) // sizeof(real)
     if s.mapped and s.span[0] <= s.step[0]:     # each chunk maps its strips anew: rather more blocks, which share no rows, than chunks
         numbers = most(1, least(numbers, <Py_ssize_t>(strips * chunks / TASKS)))
+    cdef Py_ssize_t tasks = shares(<Py_ssize_t>(weights * s.images * s.rows * s.columns), threads)
+    if not r.finish.kind and tasks > chunks:    # few images: their rows are shared out
+        numbers = least(numbers, most(<Py_ssize_t>(strips * chunks / tasks), strip_numbers(&s) * LEAST // (s.rows * s.columns)))
     cut(&s, most(ceil_div(s.images, ceil_div(TASKS, chunks)), ceil_div(LEAST, s.rows * s.columns)), numbers)
     chunks = most(chunks, least(panels, ceil_div(TASKS, s.blocks)))
     # Bias, as whole vectors, and the offsets of the segments from a pixel's first number.

@@ -39,6 +39,7 @@ cdef enum:
     BLOCK = 4 << 10         # bytes of a row in one turn of `dot`: a tile's rows of both operands fit the first-level cache
     KEPT = 512 << 10        # bytes of x that stay in the second-level cache while weights go by
     MANY = 128              # rows of x of a task
+    SHARE = 256 << 10       # bytes of weights that are worth a thread
     AHEAD = 1 << 10         # bytes ahead that weights are fetched, where they come from memory
     TASKS = 16              # tasks wanted of a product, where its shape allows
     PARTIALS = 1 << 18      # bytes of y up to which a task may take a part of the channels
@@ -53,6 +54,8 @@ def dot(const real[:, ::1] x, const real[:, ::1] w, const real[::1] bias, real[:
         return
     # Rows and filters are cut into tasks; where that makes few, channels are cut too, and the partial sums added in order.
     cdef Py_ssize_t across = ceil_div(N, MANY), down = least(ceil_div(F, 4 * DOT_FILTERS), most(1, F * C * <Py_ssize_t>sizeof(real) // KEPT))
+    if threads > 1 and N <= DOT_ROWS:   # bound by reading weights, from the caches too; no sum depends on how filters are cut
+        down = most(down, least(threads, F * C * <Py_ssize_t>sizeof(real) // SHARE))
     down = least(down, 4 * TASKS)
     cdef Py_ssize_t parts = 1
     if N * F * <Py_ssize_t>sizeof(real) <= PARTIALS and N > DOT_ROWS:
@@ -69,7 +72,7 @@ def dot(const real[:, ::1] x, const real[:, ::1] w, const real[::1] bias, real[:
     if bias.shape[0]:
         memcpy(start, &bias[0], F * sizeof(real))
     for task in prange(across * down * parts, nogil=True, num_threads=threads, schedule="dynamic",
-                       use_threads_if=N * C * F > WORTH_PRODUCT):
+                       use_threads_if=down > 1 or N * C * F > WORTH_PRODUCT):
         mode = flush(a)
         dot_block(a, b, start if task % parts == 0 else start + F, out if task % parts == 0 else partial + (task % parts - 1) * N * F, C, F,
                   task // (parts * down) * N // across, (task // (parts * down) + 1) * N // across,

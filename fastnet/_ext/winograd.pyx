@@ -21,7 +21,7 @@ from fastnet._ext.ride cimport (
 )
 from fastnet._ext.strip cimport ceil_div, channel_block, least, most
 from fastnet._ext.tile cimport TILE_VECS, lanes, most_run, panel_count, panel_start, tile_run
-from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
+from fastnet._ext.work cimport WORTH, WORTH_PRODUCT, shares
 
 cdef extern from "winograd.h" nogil:
     void winograd_source(const float **row, Py_ssize_t column, Py_ssize_t width, Py_ssize_t depth, float *patch,
@@ -112,11 +112,13 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef Py_ssize_t widest = least(TILE_VECS, p.vectors) * p.lanes
     if tiles == 0:
         return True
-    blocks = ceil_div(tiles, most(LEAST, SCRATCH // (16 * sizeof(float)) // (channels + widest)))
+    cdef Py_ssize_t tasks = 1 if finish else shares(16 * tiles * channels * filters, threads)
+    blocks = most(least(tasks, tiles // LEAST), ceil_div(tiles, most(LEAST, SCRATCH // (16 * sizeof(float)) // (channels + widest))))
     p.block = ceil_div(tiles, blocks)
     blocks = ceil_div(tiles, p.block)
     p.v_plane, p.m_plane = spread(p.block * channels), spread(p.block * widest)
-    chunks = most(1, least(panels // 2, ceil_div(TASKS, blocks)))   # each transforms the source anew: not for one panel
+    chunks = most(1, least(panels // 2, ceil_div(TASKS, blocks)))   # each transforms the source anew: not for one panel,
+    chunks = most(chunks, least(panels, ceil_div(tasks, blocks)))   # unless a thread would have nothing to do
     cdef Py_ssize_t zeros = most(channels, widest)
     cdef unsigned char[::1] shared = Block((p.vectors * p.lanes + zeros) * sizeof(float))
     cdef float *start = <float *>&shared[0]     # the bias as whole vectors, and zeros

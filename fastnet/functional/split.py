@@ -27,6 +27,7 @@ DEEP = 50  # times the planes: products in a sum from which on it pays all the s
 FEW = {3: 64}  # products per number of the source, at most, where splitting it costs more, by planes,
 LARGE = 1 << 20  # if the source has more bytes than that: it does not come from the second-level cache
 WORTH_GRADIENT = {3: 1700, 2: 1000, 1: 400}  # the same for the gradient of the weights
+FILLED = {3: 8, 2: 1, 1: 1}  # rows of a tile that pixels fill, at least; of fewer, reading weights as planes costs more
 TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
 TILE = 1024  # bytes
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
@@ -146,14 +147,17 @@ def correlate(
     moves = 1 if scatter or geometry.kernel == (1, 1) else geometry.stride[0] * geometry.stride[1]
     if image.nbytes > LARGE and w.size // groups <= FEW.get(planes, 0) * moves * (-(-channels // 32) * 32):
         return False
-    if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
-        w = np.ascontiguousarray(w)
-    done, sums = (None, NO_SUMS) if finish is None else (finish.arguments(), finish.sums)
+    line = 0
     if geometry[:3] == POINT[:3]:
         # Pixels that are independent of each other stand in long lines, of which tiles are cut with less waste.
         line = _line(image.size // image.shape[3], max(16, LINE // min(image.shape[3], CHAIN)))
-        if line:
-            image, load, out, done = lines((image, load, out, done), line)
+    if max(line, out.shape[2], len(out)) < FILLED[planes]:
+        return False
+    if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
+        w = np.ascontiguousarray(w)
+    done, sums = (None, NO_SUMS) if finish is None else (finish.arguments(), finish.sums)
+    if line:
+        image, load, out, done = lines((image, load, out, done), line)
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
     if scatter:
         parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)

@@ -32,6 +32,7 @@ def at_level(level):
         mock.patch.object(split_winograd, "kernels", tiles),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
         mock.patch.object(split, "DEEP", 0),
+        mock.patch.dict(split.FILLED, dict.fromkeys(split.FILLED, 1)),
         mock.patch.dict(split.WORTH, dict.fromkeys(split.WORTH, 0)),
         mock.patch.dict(split.WORTH_GRADIENT, dict.fromkeys(split.WORTH_GRADIENT, 0)),
     ):
