@@ -29,7 +29,10 @@ cdef inline void add_partials(real *sums, Py_ssize_t partial, Py_ssize_t parts, 
             for c in range(many):
                 memcpy(&dw[start, channel + c, tap_row[t], tap_column[t]], sums + (t * channels + c) * size, valid * sizeof(real))
         return
+    step = dw.strides[1] // sizeof(real)
     for lane in range(valid):
-        for c in range(many):
-            for t in range(taps):
-                dw[start + lane, channel + c, tap_row[t], tap_column[t]] = sums[(t * channels + c) * size + lane]
+        for t in range(taps):
+            more = sums + t * channels * size + lane
+            total = &dw[start + lane, channel, tap_row[t], tap_column[t]]
+            for c in range(many):
+                total[c * step] = more[c * size]

@@ -178,12 +178,24 @@ static void NAME(tile_run)(int pixels, int vecs, const REAL *at, ptrdiff_t step,
 #undef RUN_STEP
 #undef RUN_PIXEL
 
-/* out[row r, channels] += sum over the pixels p of x[at[p] + r] * dy[p, channels].
+/* out (pixels, vecs * WIDTH) = `count` numbers of each pixel, which are `step` apart, and zeros. */
+static inline void NAME(tile_pack)(const REAL *x, ptrdiff_t step, ptrdiff_t pixels, ptrdiff_t count, int vecs, REAL *out) {
+    for (ptrdiff_t p = 0; p < pixels; p++, x += step)
+        for (int v = 0; v < vecs; v++, out += WIDTH) {
+            if ((v + 1) * (ptrdiff_t)WIDTH <= count)
+                *(VEC *)out = *(const VEC *)(x + v * WIDTH);
+            else
+                for (ptrdiff_t i = 0; i < (ptrdiff_t)WIDTH; i++) out[i] = v * (ptrdiff_t)WIDTH + i < count ? x[v * WIDTH + i] : 0;
+        }
+}
+
+/* out[row r, channels] = or, with `add`, += sum over the pixels p of x[at[p] + r] * dy[p, channels].
  *
- * dy: (count, VECS * WIDTH) and out: (ROWS, VECS * WIDTH), packed. A small tile has too few sums to hide a multiply-add's
+ * dy: (count, VECS * WIDTH) and out: (ROWS, VECS * WIDTH), packed; ahead: what the next block will read, fetched to the
+ * second-level cache as the reduction goes, `pace` numbers further at each pixel. A small tile has too few sums to hide a multiply-add's
  * latency of four cycles on two units: it keeps WAYS of each, for every WAYS-th pixel, and adds them at the end. */
 TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, const ptrdiff_t *at, const REAL *dy,
-                               ptrdiff_t count, REAL *out) {
+                               ptrdiff_t count, int add, REAL *out, const REAL *ahead, ptrdiff_t pace) {
     const int WAYS = ROWS * VECS < 4 ? 4 : ROWS * VECS < 8 ? 2 : 1;
     VEC sum[4][TILE_MOST_ROWS][TILE_VECS];
     TILE_UNROLL for (int i = 0; i < WAYS; i++)
@@ -194,6 +206,8 @@ TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, co
         TILE_UNROLL for (int i = 0; i < WAYS; i++, dy += VECS * WIDTH) {
             const REAL *a = x + at[p + i];
             VEC g[TILE_VECS];
+            TILE_PREFETCH_FAR(ahead);
+            ahead += pace;
             TILE_UNROLL for (int v = 0; v < VECS; v++) g[v] = *(const VEC *)(dy + v * WIDTH);
             TILE_UNROLL for (int r = 0; r < ROWS; r++)
                 TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][r][v] += a[r] * g[v];
@@ -205,14 +219,15 @@ TILE_INLINE void NAME(weights)(const int ROWS, const int VECS, const REAL *x, co
         TILE_UNROLL for (int v = 0; v < VECS; v++) {
             VEC total = sum[0][r][v];
             TILE_UNROLL for (int i = 1; i < WAYS; i++) total += sum[i][r][v];
-            *(VEC *)(out + (r * VECS + v) * WIDTH) += total;
+            if (add) total += *(const VEC *)(out + (r * VECS + v) * WIDTH);
+            *(VEC *)(out + (r * VECS + v) * WIDTH) = total;
         }
 }
 
 #define WEIGHTS(ROWS, VECS) \
-    case VECS * 32 + ROWS: NAME(weights)(ROWS, VECS, x, at, dy, count, out); break;
+    case VECS * 32 + ROWS: NAME(weights)(ROWS, VECS, x, at, dy, count, add, out, ahead, pace); break;
 static void NAME(tile_weights)(int rows, int vecs, const REAL *x, const ptrdiff_t *at, const REAL *dy, ptrdiff_t count,
-                               REAL *out) {
+                               int add, REAL *out, const REAL *ahead, ptrdiff_t pace) {
     switch (vecs * 32 + rows) {
     WEIGHTS(1, 1) WEIGHTS(2, 1) WEIGHTS(3, 1) WEIGHTS(4, 1) WEIGHTS(5, 1) WEIGHTS(6, 1) WEIGHTS(7, 1) WEIGHTS(8, 1)
     WEIGHTS(1, 2) WEIGHTS(2, 2) WEIGHTS(3, 2) WEIGHTS(4, 2)

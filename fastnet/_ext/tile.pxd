@@ -17,9 +17,11 @@ cdef extern from "tile.h" nogil:
                          Py_ssize_t segments, Py_ssize_t length, const double *b, const double *start, double *out,
                          Py_ssize_t out_step, const double *ahead, Py_ssize_t pace) noexcept
     void tile_weights_float(int rows, int vecs, const float *x, const Py_ssize_t *at, const float *dy, Py_ssize_t count,
-                            float *out) noexcept
+                            bint add, float *out, const float *ahead, Py_ssize_t pace) noexcept
     void tile_weights_double(int rows, int vecs, const double *x, const Py_ssize_t *at, const double *dy, Py_ssize_t count,
-                             double *out) noexcept
+                             bint add, double *out, const double *ahead, Py_ssize_t pace) noexcept
+    void tile_pack_float(const float *x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t count, int vecs, float *out) noexcept
+    void tile_pack_double(const double *x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t count, int vecs, double *out) noexcept
     int tile_width_float, tile_width_double
 
 
@@ -41,11 +43,18 @@ cdef inline void tile_run(int pixels, int vecs, const real *at, Py_ssize_t step,
 
 
 cdef inline void tile_weights(int rows, int vecs, const real *x, const Py_ssize_t *at, const real *dy, Py_ssize_t count,
-                              real *out) noexcept nogil:
+                              bint add, real *out, const real *ahead, Py_ssize_t pace) noexcept nogil:
     if real is float:
-        tile_weights_float(rows, vecs, x, at, dy, count, out)
+        tile_weights_float(rows, vecs, x, at, dy, count, add, out, ahead, pace)
     else:
-        tile_weights_double(rows, vecs, x, at, dy, count, out)
+        tile_weights_double(rows, vecs, x, at, dy, count, add, out, ahead, pace)
+
+
+cdef inline void tile_pack(const real *x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t count, int vecs, real *out) noexcept nogil:
+    if real is float:
+        tile_pack_float(x, step, pixels, count, vecs, out)
+    else:
+        tile_pack_double(x, step, pixels, count, vecs, out)
 
 
 cdef inline Py_ssize_t lanes(const real *example) noexcept nogil:

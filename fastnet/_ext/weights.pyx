@@ -1,7 +1,8 @@
 """The gradient of the weights: the source under every tap times dy, summed over pixels; and the gradient of the bias.
 
 The sums of a tile of (tap and channel) x filters stay in registers while the pixels go by. The source is read in strips, as
-in correlate.pyx; tasks are cut by shape alone, and the partial sums of several tasks are added in a fixed order.
+in correlate.pyx, beside the panels of dy under them, and meanwhile each tile fetches some lines of the next block's pixels
+from memory. Tasks are cut by shape alone (`share`), and the partial sums of several tasks are added in a fixed order.
 """
 
 from cython.parallel cimport prange, threadid
@@ -14,17 +15,27 @@ from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.partials cimport add_partials
 from fastnet._ext.ride cimport COEFFICIENTS, Load, load_of, widen
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_of
-from fastnet._ext.tile cimport TILE_VECS, lanes, panel_count, panel_start, tile_rows, tile_weights
+from fastnet._ext.tile cimport TILE_VECS, lanes, panel_count, panel_start, tile_pack, tile_rows, tile_weights
 from fastnet._ext.types cimport real
 from fastnet._ext.work cimport WORTH, WORTH_PRODUCT
 
 cdef enum:
-    STRIP = 512 << 10       # bytes of a task's strip: it stays in the second-level cache
-    PIXELS = 96             # pixels of dy that stay in the first-level cache while the weight tiles go by
+    BLOCK = 512 << 10       # bytes of a task's strip and of dy beside it: they stay in the second-level cache
+    PIXELS = 100            # of dy, at most, that stay in the first-level cache while the weight tiles go by: 14x14 are twice 98
     PARTIALS = 4 << 20      # bytes of partial weight gradients
     SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
-    TASKS = 32              # partials at most
-    SHARES = 12             # tasks wanted: each chunk and slice of one part fills the same strips anew
+    SHARES = 12             # tasks wanted
+    NEAR = 512 << 10        # bytes of a task's sums that stay in the second-level cache, beside the block
+    ROWS = 8                # pixels of dy that are packed together
+    LINE = 64               # bytes
+    LEAST = 128             # sums of a filter that a task has, at least
+
+
+# How the product is cut: tasks are parts of the images, chunks of the panels and slices of the sums of a filter, which of a
+# single tap are channels.
+ctypedef struct Shares:
+    Py_ssize_t parts, chunks, slices
+    bint point
 
 
 def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
@@ -39,7 +50,7 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     load: what is to become of x (ride.pxd), done where strips are filled.
     """
     cdef Py_ssize_t width = lanes(&dw[0, 0, 0, 0]), vectors = ceil_div(filters, width), panels = panel_count(vectors)
-    cdef Py_ssize_t partial = segment.shape[0] * length * vectors * width, task, rest
+    cdef Py_ssize_t depth = segment.shape[0] * length, partial = depth * vectors * width, task, rest
     cdef Strip s = strip_of(x, channel, channels, lead, step, span, dy.shape[1], dy.shape[2])
     cdef const real *source = &x[0, 0, 0, 0]
     cdef Load m = load_of(source, load)
@@ -48,93 +59,165 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     s.mapped = m.wanted
     if m.wanted:
         m.coefficients, m.columns = widen(<const real *>m.coefficients + channel, m.columns, channels, <real *>&riding[0], wide), wide
-    cut(&s, PIXELS // (s.rows * s.columns), STRIP // sizeof(real))
-    cdef Py_ssize_t parts = least(s.images * s.rows * s.columns // SUMMED, PARTIALS // (partial * <Py_ssize_t>sizeof(real)))
-    parts = most(1, least(parts, least(s.images, TASKS)))
-    cdef Py_ssize_t chunks = least(panels, ceil_div(SHARES, parts)), slices = ceil_div(SHARES, parts * chunks)
-    slices = most(1, least(slices, segment.shape[0] * length // 128))
-    cdef Py_ssize_t pixels = s.block_images * s.block_rows * s.columns
-    cdef Py_ssize_t room = ((s.scratch + pixels * TILE_VECS * width) * sizeof(real) + pixels * sizeof(Py_ssize_t) + 63) // 64 * 64
+    cdef Shares w = share(&s, depth, panels, TILE_VECS * width, sizeof(real), tap_row.shape[0] == 1)
+    cdef Py_ssize_t filled = most_scratch(&s, &w, ceil_div(panels, w.chunks) * TILE_VECS * width, sizeof(real))
+    cdef Py_ssize_t room = ceil_div(filled, 64) * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
-    cdef unsigned char[::1] sums = Block(parts * partial * sizeof(real))
+    cdef unsigned char[::1] sums = Block(w.parts * partial * sizeof(real))
     cdef real *partials = <real *>&sums[0]
     cdef const real *gradient = &dy[0, 0, 0, filter]
     cdef unsigned mode
-    for task in prange(parts * chunks * slices, nogil=True, num_threads=threads, schedule="dynamic",
+    for task in prange(w.parts * w.chunks * w.slices, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=partial * s.images * s.rows * s.columns > WORTH_PRODUCT):
-        rest = task // slices
+        rest = task // w.slices
         mode = flush(source)
-        gradient_part(source, &s, &m, segment, length, gradient, dy.shape[3], filters, partials + rest // chunks * partial,
-                      rest // chunks * s.images // parts, (rest // chunks + 1) * s.images // parts,
-                      rest % chunks * panels // chunks, (rest % chunks + 1) * panels // chunks,
-                      task % slices, slices, width, &scratch[0] + room * threadid())
+        gradient_part(source, &s, &m, &w, segment, length, gradient, dy.shape[3], filters, partials + rest // w.chunks * partial,
+                      rest // w.chunks, rest % w.chunks * panels // w.chunks, (rest % w.chunks + 1) * panels // w.chunks,
+                      task % w.slices, width, &scratch[0] + room * threadid())
         restore(mode)
     cdef Py_ssize_t blocks = ceil_div(channels, channel_block(tap_row.shape[0]))
     for task in prange(panels * blocks, nogil=True, num_threads=threads, schedule="static",
-                       use_threads_if=parts * partial > WORTH):
-        add_partials(partials, partial, parts, task // blocks, task % blocks * channel_block(tap_row.shape[0]), vectors, width, filters, channels,
-                     &tap_row[0], &tap_column[0], tap_row.shape[0], dw)
+                       use_threads_if=w.parts * partial > WORTH):
+        add_partials(partials, partial, w.parts, task // blocks, task % blocks * channel_block(tap_row.shape[0]), vectors, width,
+                     filters, channels, &tap_row[0], &tap_column[0], tap_row.shape[0], dw)
 
 
-cdef void gradient_part(const real *x, const Strip *s, const Load *m, const Py_ssize_t[:, ::1] segment, Py_ssize_t length, const real *dy,
-                        Py_ssize_t dy_step, Py_ssize_t filters, real *sums, Py_ssize_t image_from, Py_ssize_t image_to,
-                        Py_ssize_t panel_from, Py_ssize_t panel_to, Py_ssize_t slice, Py_ssize_t slices, Py_ssize_t width,
+cdef Shares share(const Strip *s, Py_ssize_t depth, Py_ssize_t panels, Py_ssize_t panel, Py_ssize_t size, bint point) noexcept nogil:
+    """The cut into about SHARES tasks that moves the fewest numbers of `size` bytes: each chunk reads x, each slice dy, a part has
+    sums that are added at the end, and sums that do not stay near are read and written for every group of pixels."""
+    cdef Shares w, best
+    cdef Py_ssize_t pixels = s.images * s.rows * s.columns, sums = depth * panels * panel, limit, most_slices, wanted
+    best.parts, best.chunks, best.slices, best.point = 1, 1, 1, point
+    cdef double cost, least_cost = -1, x = s.images * s.height * s.width * s.channels, dy = pixels * panels * panel
+    limit = most(1, least(least(pixels // SUMMED, s.images), PARTIALS // (sums * size)))
+    most_slices = most(1, least(SHARES, depth // LEAST))
+    wanted = least(SHARES, limit * panels * most_slices)
+    w.point = point
+    for w.chunks in range(1, least(panels, SHARES) + 1):
+        for w.slices in range(1, most_slices + 1):
+            w.parts = least(limit, ceil_div(SHARES, w.chunks * w.slices))
+            if w.parts * w.chunks * w.slices < wanted:
+                continue
+            cost = w.chunks * (1 if point else 2 * w.slices) * x + w.slices * dy + 2 * w.parts * sums
+            if sums * size > NEAR * w.chunks * w.slices:
+                cost += 2.0 * sums * pixels / PIXELS
+            if least_cost < 0 or cost < least_cost:
+                least_cost, best = cost, w
+    return best
+
+
+cdef inline void open_share(Strip *s, const Shares *w, Py_ssize_t slice, Py_ssize_t filters, Py_ssize_t size) noexcept nogil:
+    """The strip of a slice, cut into blocks that leave room for so many filters of dy; a single tap's has its own channels alone."""
+    cdef Py_ssize_t first = slice * s.channels // w.slices, each
+    if w.point:
+        s.channel, s.channels = s.channel + first, (slice + 1) * s.channels // w.slices - first
+    each = s.step[0] * s.step[1] * s.channels      # numbers of the strip beside a pixel of dy, about
+    cut(s, PIXELS // (s.rows * s.columns), BLOCK // size * each // (each + filters))
+
+
+cdef Py_ssize_t most_scratch(const Strip *s, const Shares *w, Py_ssize_t filters, Py_ssize_t size) noexcept nogil:
+    """Bytes of a task: offsets, dy, the strip."""
+    cdef Py_ssize_t slice, pixels, found = 0
+    cdef Strip one
+    for slice in range(w.slices if w.point else 1):
+        one = s[0]
+        open_share(&one, w, slice, filters, size)
+        pixels = one.block_images * one.block_rows * one.columns
+        found = most(found, ceil_div(pixels * sizeof(Py_ssize_t), 64) * 64 + (pixels * filters + one.scratch) * size)
+    return found
+
+
+cdef void gradient_part(const real *x, const Strip *whole, const Load *m, const Shares *w, const Py_ssize_t[:, ::1] segment,
+                        Py_ssize_t length, const real *dy, Py_ssize_t dy_step, Py_ssize_t filters, real *sums, Py_ssize_t part,
+                        Py_ssize_t panel_from, Py_ssize_t panel_to, Py_ssize_t slice, Py_ssize_t width,
                         unsigned char *scratch) noexcept nogil:
     """The sums of some images, panels and tiles, block by block of pixels."""
-    cdef Py_ssize_t vectors = ceil_div(filters, width), depth = segment.shape[0] * length, blocks
-    cdef Py_ssize_t block, image, images, row, rows, panel, n, i, j, p, pixels, run, group, first, vecs, size
-    cdef Py_ssize_t tile, tiles, k, r
+    cdef Py_ssize_t vectors = ceil_div(filters, width), depth = segment.shape[0] * length, channel = 0
+    cdef Py_ssize_t image_from = part * whole.images // w.parts, image_to = (part + 1) * whole.images // w.parts
+    cdef Py_ssize_t block, image, images, row, rows, panel, n, i, j, p, pixels, group, groups, many, first, vecs, size
+    cdef Py_ssize_t tile, tiles, tile_from, tile_to, k, r
+    cdef Strip s = whole[0]
+    open_share(&s, w, slice, ceil_div(panel_count(vectors), w.chunks) * TILE_VECS * width, sizeof(real))
+    if w.point:
+        channel, length = s.channel - whole.channel, s.channels
+    cdef Py_ssize_t room = s.block_images * s.block_rows * s.columns, blocks
     cdef Py_ssize_t *at = <Py_ssize_t *>scratch
-    cdef real *packed = <real *>(at + s.block_images * s.block_rows * s.columns)
+    cdef real *packed = <real *>(scratch + ceil_div(room * sizeof(Py_ssize_t), 64) * 64)
+    cdef real *strip = packed + room * (panel_start(vectors, panel_to) - panel_start(vectors, panel_from)) * width
     cdef const real *source
     cdef const real *gradient
+    # Each tile fetches one line of each pixel of its group, of the next block: first dy's, then x's, where its pixels are dy's.
+    cdef Py_ssize_t dy_lines = ceil_div((panel_start(vectors, panel_to) - panel_start(vectors, panel_from)) * width * sizeof(real), LINE)
+    cdef Py_ssize_t x_lines = ceil_div(s.channels * sizeof(real), LINE), line, pace
+    if not (w.point and s.direct and s.rows == s.height and s.columns == s.width):
+        x_lines = 0
+    cdef const real *next_dy
+    cdef const real *next_x
+    cdef const real *ahead
     blocks = ceil_div(image_to - image_from, s.block_images) * s.blocks_across
     for block in range(blocks):
         image = image_from + block // s.blocks_across * s.block_images
         row = block % s.blocks_across * s.block_rows
         images, rows = least(s.block_images, image_to - image), least(s.block_rows, s.rows - row)
-        source = open_strip(x, s, m, images, image, row, packed + s.block_images * s.block_rows * s.columns * TILE_VECS * width)
-        p, run = 0, rows * s.columns        # pixels of an image in the block: they lie together in dy
+        source = open_strip(x, &s, m, images, image, row, strip)
+        p = 0       # the pixels of a block lie together in dy: it has whole images or rows of one
         for n in range(images):
             for i in range(rows):
                 for j in range(s.columns):
                     at[p] = n * s.image_size + i * s.step[0] * s.row_size + j * s.step[1] * s.pixel_size
                     p += 1
-        pixels = p
+        pixels, groups = p, ceil_div(p, PIXELS)
+        gradient = dy + (image * s.rows + row) * s.columns * dy_step
+        next_dy, next_x = gradient + pixels * dy_step + panel_start(vectors, panel_from) * width, source + pixels * s.pixel_size
+        if block + 1 == blocks:
+            dy_lines = x_lines = 0
+        if not vectors * width == filters == dy_step or panel_count(vectors) > 1:   # one panel is all there is, and dy lies as it should
+            pack_panels(gradient, dy_step, pixels, filters, vectors, width, panel_from, panel_to, packed)
+            gradient = packed
         for panel in range(panel_from, panel_to):
             first = panel_start(vectors, panel)
             vecs = panel_start(vectors, panel + 1) - first
             size, first = vecs * width, first * width
-            gradient = packed
-            if size == filters == dy_step:  # one panel is all there is, and dy lies as it should
-                gradient = dy + (image * s.rows + row) * s.columns * dy_step
-            else:
-                for n in range(images):
-                    pack_panel(dy + ((image + n) * s.rows + row) * s.columns * dy_step + first, dy_step, run,
-                               least(size, filters - first), size, packed + n * run * size)
             tiles = ceil_div(length, tile_rows[vecs])       # of a segment, as equal as can be
-            for group in range(ceil_div(pixels, PIXELS)):
-                p = group * PIXELS
-                for tile in range(slice * segment.shape[0] * tiles // slices, (slice + 1) * segment.shape[0] * tiles // slices):
-                    k, r = tile // tiles, tile % tiles * length // tiles
-                    i = (tile % tiles + 1) * length // tiles - r
-                    if block == 0 and group == 0:
-                        memset(sums + first * depth + (k * length + r) * size, 0, i * size * sizeof(real))
+            tile_from, tile_to = 0, tiles
+            if not w.point:
+                tile_from, tile_to = slice * segment.shape[0] * tiles // w.slices, (slice + 1) * segment.shape[0] * tiles // w.slices
+            for group in range(groups):
+                p = group * pixels // groups
+                many = (group + 1) * pixels // groups - p
+                k, n = tile_from // tiles, tile_from % tiles
+                r = n * length // tiles
+                line = (panel - panel_from) * (tile_to - tile_from)
+                for tile in range(tile_from, tile_to):
+                    n += 1
+                    i = n * length // tiles - r
+                    ahead, pace = gradient, 0
+                    if line < dy_lines:
+                        ahead, pace = next_dy + p * dy_step + line * LINE // sizeof(real), dy_step
+                    elif line < dy_lines + x_lines:
+                        ahead, pace = next_x + p * s.pixel_size + (line - dy_lines) * LINE // sizeof(real), s.pixel_size
                     tile_weights(i, vecs, source + segment[k, 0] * s.row_size + segment[k, 1] * s.pixel_size + r, at + p,
-                                 gradient + p * size, least(PIXELS, pixels - p), sums + first * depth + (k * length + r) * size)
+                                 gradient + p * size, many, block + group > 0,
+                                 sums + first * depth + (k * length + channel + r) * size, ahead, pace)
+                    line, r = line + 1, r + i
+                    if n == tiles:
+                        k, n, r = k + 1, 0, 0
+            gradient += pixels * size
 
 
-cdef void pack_panel(const real *dy, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t valid, Py_ssize_t size,
-                     real *out) noexcept nogil:
-    """One panel of dy, pixel by pixel without gaps: at its own stride it would fall on few sets of the first-level cache."""
-    cdef Py_ssize_t p, v
-    for p in range(pixels):
-        for v in range(valid):
-            out[v] = dy[v]
-        for v in range(valid, size):
-            out[v] = 0
-        out += size
-        dy += step
+cdef void pack_panels(const real *dy, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t filters, Py_ssize_t vectors, Py_ssize_t width,
+                      Py_ssize_t panel_from, Py_ssize_t panel_to, real *out) noexcept nogil:
+    """Some panels of dy, each (pixels, panel) without gaps, because at dy's stride the pixels of a panel would fall on few sets of
+    the first-level cache; rows of dy a few at a time, as they lie in memory."""
+    cdef Py_ssize_t p, many, panel, first, start = panel_start(vectors, panel_from) * width, vecs
+    for p from 0 <= p < pixels by ROWS:
+        many = least(ROWS, pixels - p)
+        for panel in range(panel_from, panel_to):
+            first = panel_start(vectors, panel)
+            vecs = panel_start(vectors, panel + 1) - first
+            first *= width
+            tile_pack(dy + p * step + first, step, many, least(vecs * width, filters - first), vecs,
+                      out + (first - start) * pixels + p * vecs * width)
 
 
 def bias_gradient(const real[:, :, :, ::1] dy, real[::1] db, int threads):

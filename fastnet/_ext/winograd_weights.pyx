@@ -133,7 +133,7 @@ cdef void gradient_part(const float *x, const float *dy, const Product *p, bint 
     cdef Py_ssize_t *at = <Py_ssize_t *>(zeros + (panel_start(p.vectors, panel_to) * p.lanes - start))
     cdef float *mapped = <float *>(at + TILES)
     cdef int vecs
-    memset(d, 0, (4 * p.d_plane + 16 * p.u_plane) * sizeof(float))    # D: filters beyond the last stay zero
+    memset(d, 0, 4 * p.d_plane * sizeof(float))     # filters beyond the last: any finite numbers do
     memset(zeros, 0, (<char *>at - <char *>zeros))
     for t in range(TILES):
         at[t] = t * p.v_step
@@ -153,8 +153,8 @@ cdef void gradient_part(const float *x, const float *dy, const Product *p, bint 
                     for i in range(many):
                         c = i * slice // many
                         done = (i + 1) * slice // many
-                        tile_weights(done - c, vecs, v + k * p.v_plane + c, at, d + k * p.d_plane, tiles,
-                                     u + (4 * r + k) * p.u_plane + (begin - start) * slice + c * size)
+                        tile_weights(done - c, vecs, v + k * p.v_plane + c, at, d + k * p.d_plane, tiles, first > tile_from,
+                                     u + (4 * r + k) * p.u_plane + (begin - start) * slice + c * size, v, 0)
     for panel in range(panel_from, panel_to):
         begin = panel_start(p.vectors, panel) * p.lanes
         size = panel_start(p.vectors, panel + 1) * p.lanes - begin
