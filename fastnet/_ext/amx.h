@@ -84,11 +84,43 @@ AMX_INLINE void amx_add(const float *sums, ptrdiff_t rows, ptrdiff_t columns, fl
     MULTIPLY(0, 4, 6); MULTIPLY(1, 4, 7); \
     if (MT > 1) { MULTIPLY(2, 5, 6); MULTIPLY(3, 5, 7); }
 #define EACH(m) /* one column: its planes stay in 5, 6 and 7 while the planes of one row after the other come by in 4 */ \
-    LOAD(4, a##m, a->step); MULTIPLY(m, 4, 5); \
-    if (PLANES > 1) MULTIPLY(m, 4, 6); \
-    if (PLANES > 2) MULTIPLY(m, 4, 7); \
-    if (PLANES > 1) { LOAD(4, a##m + a->plane, a->step); MULTIPLY(m, 4, 5); } \
-    if (PLANES > 2) { MULTIPLY(m, 4, 6); LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); }
+    LOAD(4, a##m, a->step); \
+    if (PART != AMX_SMALL) MULTIPLY(m, 4, 5); \
+    if (PART != AMX_LARGE && PLANES > 1) MULTIPLY(m, 4, 6); \
+    if (PART != AMX_LARGE && PLANES > 2) MULTIPLY(m, 4, 7); \
+    if (PART != AMX_LARGE && PLANES > 1) { LOAD(4, a##m + a->plane, a->step); MULTIPLY(m, 4, 5); } \
+    if (PART != AMX_LARGE && PLANES > 2) { MULTIPLY(m, 4, 6); LOAD(4, a##m + 2 * a->plane, a->step); MULTIPLY(m, 4, 5); }
+enum { AMX_WHOLE, AMX_SMALL, AMX_LARGE }; /* which products of planes: all of them, all but those of the first planes, those alone */
+AMX_INLINE void amx_chain(const int PLANES, const int MT, const int NT, const int PART, const amx_operand *a, const amx_operand *b,
+                          ptrdiff_t steps) {
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];
+        const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0;
+        const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0;
+        if (NT == 2 && PART == AMX_SMALL) { /* in an order that changes one operand at a time */
+            ROWS_OF(2) COLUMNS_OF(0) ALL
+            ROWS_OF(1) ALL
+            COLUMNS_OF(1) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(2) ALL
+        } else if (NT == 2 && PLANES == 2) {
+            ROWS_OF(1) COLUMNS_OF(0) ALL
+            ROWS_OF(0) ALL
+            COLUMNS_OF(1) ALL
+        } else if (NT == 2) {
+            ROWS_OF(0) COLUMNS_OF(0) ALL
+        } else {
+            LOAD(5, b0, b->step);
+            if (PART != AMX_LARGE && PLANES > 1) LOAD(6, b0 + b->plane, b->step);
+            if (PART != AMX_LARGE && PLANES > 2) LOAD(7, b0 + 2 * b->plane, b->step);
+            EACH(0)
+            if (MT > 1) { EACH(1) }
+            if (MT > 2) { EACH(2) }
+            if (MT > 3) { EACH(3) }
+        }
+    }
+}
+
 AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const amx_operand *a, const amx_operand *b,
                           ptrdiff_t steps, const float *start, float *const *out, ptrdiff_t out_step) {
     const float zeros[32] = {0};
@@ -110,33 +142,10 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
         if (MT > 2) LOAD(2, from, 0);
         if (MT > 3) LOAD(3, from, 0);
     }
-    for (ptrdiff_t s = 0; s < steps; s++) {
-        const char *a0 = a->at[0] + a->offset[s], *b0 = b->at[0] + b->offset[s];
-        const char *a1 = MT > 1 ? a->at[1] + a->offset[s] : a0, *b1 = NT > 1 ? b->at[1] + b->offset[s] : b0;
-        const char *a2 = MT > 2 ? a->at[2] + a->offset[s] : a0, *a3 = MT > 3 ? a->at[3] + a->offset[s] : a0;
-        if (NT == 2 && PLANES == 3) { /* in an order that changes one operand at a time */
-            ROWS_OF(2) COLUMNS_OF(0) ALL
-            ROWS_OF(0) ALL
-            ROWS_OF(1) ALL
-            COLUMNS_OF(1) ALL
-            ROWS_OF(0) ALL
-            COLUMNS_OF(2) ALL
-        } else if (NT == 2 && PLANES == 2) {
-            ROWS_OF(1) COLUMNS_OF(0) ALL
-            ROWS_OF(0) ALL
-            COLUMNS_OF(1) ALL
-        } else if (NT == 2) {
-            ROWS_OF(0) COLUMNS_OF(0) ALL
-        } else {
-            LOAD(5, b0, b->step);
-            if (PLANES > 1) LOAD(6, b0 + b->plane, b->step);
-            if (PLANES > 2) LOAD(7, b0 + 2 * b->plane, b->step);
-            EACH(0)
-            if (MT > 1) { EACH(1) }
-            if (MT > 2) { EACH(2) }
-            if (MT > 3) { EACH(3) }
-        }
-    }
+    /* Of three planes, the large products come when the small ones are summed: a sum that has grown is then rounded once a step
+     * instead of six times. */
+    amx_chain(PLANES, MT, NT, PLANES == 3 ? AMX_SMALL : AMX_WHOLE, a, b, steps);
+    if (PLANES == 3) amx_chain(PLANES, MT, NT, AMX_LARGE, a, b, steps);
     STORE(0, to[0], bytes);
     if (NT == 2) {
         STORE(1, to[0] + 16, bytes);

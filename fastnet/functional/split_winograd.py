@@ -1,7 +1,7 @@
 """The products of 3x3 convolution by Winograd's F(2x2, 3x3) on AMX: 2.25 times fewer products of bfloat16 planes.
 
-The transforms are float32, and what they give is split into planes (`split`). At `highest` that errs less than the direct
-product, because its sums run over channels alone. At `high` and `medium` it would err more: the planes of a sum of four
+The transforms are float32, and what they give is split into planes (`split`). At `highest` that errs no more than the
+direct product, because its sums run over channels alone. At `high` and `medium` it would err more: the planes of a sum of four
 numbers leave out 1.7 times as much. How it works: _ext/amx_winograd.pyx and amx_winograd.h.
 """
 
