@@ -111,16 +111,7 @@ def _train(subparsers: Any) -> Parser:
         metavar="NAME",
         help=f"a whole run as published, which fixes what is not said beside it ({listed})",
     )
-    what.add_argument("--data", default="mnist5k", help=f"{', '.join(data.names())} or folder:PATH (%(default)s)")
-    what.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
-    what.add_argument("--download", action="store_true", help="fetch missing files into --root")
-    what.add_argument(
-        "--model",
-        default="lenet_bn",
-        choices=models.names(),
-        metavar="NAME",
-        help=f"{', '.join(models.names())} (%(default)s)",
-    )
+    _data_and_model(what)
     what.add_argument(
         "--augment",
         default="auto",
@@ -152,12 +143,7 @@ def _train(subparsers: Any) -> Parser:
         "--seed", type=_whole, default=0, metavar="N", help="of weights, order, augmentation, dropout (%(default)s)"
     )
     machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--threads", type=_count, metavar="N", help="(all processors); the results are the same for any number"
-    )
-    machine.add_argument(
-        "--precision", choices=get_args(config.Precision), default="highest", help="of float32 products (%(default)s)"
-    )
+    _machine(machine)
     files = parser.add_argument_group("files and messages")
     files.add_argument("--out", type=Path, metavar="DIR", help="(runs/DATA-MODEL)")
     files.add_argument(
@@ -184,12 +170,10 @@ def _evaluate(subparsers: Any) -> None:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="model.safetensors or checkpoint.safetensors of a run"
     )
     parser.add_argument("--data", help="(the data it was trained on)")
-    parser.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
-    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    _files(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="(%(default)s)")
     parser.add_argument("--batch-size", type=_count, default=256, metavar="N", help="(%(default)s)")
-    parser.add_argument("--threads", type=_count, metavar="N", help="(all processors)")
-    parser.add_argument("--precision", choices=get_args(config.Precision), default="highest", help="(%(default)s)")
+    _machine(parser)
     parser.add_argument("--confusion", type=Path, metavar="PNG", help="draw the confusion matrix (needs matplotlib)")
     parser.set_defaults(run=commands.evaluate)
 
@@ -211,9 +195,21 @@ def _doctor(subparsers: Any) -> None:
         ),
         formatter_class=RAW,
     )
+    _data_and_model(parser)
+    parser.add_argument("--optimizer", default="adamw", choices=commands.RULES, help="(%(default)s)")
+    parser.add_argument("--lr", type=_positive, metavar="X", help="(by the optimizer: 0.005 for adamw)")
+    parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="(%(default)s)")
+    parser.add_argument("--regularization", type=_not_negative, default=0.0, metavar="X", help="L2 (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=40.0, metavar="X", help="for its short runs (%(default)s)")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of weights, batches (%(default)s)")
+    _machine(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="(runs/doctor-DATA-MODEL)")
+    parser.set_defaults(run=commands.doctor)
+
+
+def _data_and_model(parser: Any) -> None:
     parser.add_argument("--data", default="mnist5k", help=f"{', '.join(data.names())} or folder:PATH (%(default)s)")
-    parser.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
-    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    _files(parser)
     parser.add_argument(
         "--model",
         default="lenet_bn",
@@ -221,16 +217,20 @@ def _doctor(subparsers: Any) -> None:
         metavar="NAME",
         help=f"{', '.join(models.names())} (%(default)s)",
     )
-    parser.add_argument("--optimizer", default="adamw", choices=commands.RULES, help="(%(default)s)")
-    parser.add_argument("--lr", type=_positive, metavar="X", help="(by the optimizer: 0.005 for adamw)")
-    parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="(%(default)s)")
-    parser.add_argument("--regularization", type=_not_negative, default=0.0, metavar="X", help="L2 (%(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=40.0, metavar="X", help="for its short runs (%(default)s)")
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of weights, batches (%(default)s)")
-    parser.add_argument("--threads", type=_count, metavar="N", help="(all processors)")
-    parser.add_argument("--precision", choices=get_args(config.Precision), default="highest", help="(%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="(runs/doctor-DATA-MODEL)")
-    parser.set_defaults(run=commands.doctor)
+
+
+def _files(parser: Any) -> None:
+    parser.add_argument("--root", metavar="DIR", help="where the data's files are ($FASTNET_DATA, else the cache)")
+    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+
+
+def _machine(parser: Any) -> None:
+    parser.add_argument(
+        "--threads", type=_count, metavar="N", help="(all processors); the results are the same for any number"
+    )
+    parser.add_argument(
+        "--precision", choices=get_args(config.Precision), default="highest", help="of float32 products (%(default)s)"
+    )
 
 
 def _whole(text: str) -> int:

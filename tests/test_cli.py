@@ -12,19 +12,13 @@ import numpy as np
 import pytest
 
 import fastnet
-from fastnet import cli, commands, config
+from fastnet import cli, commands
 from fastnet.checkpoint import load_settings
 
 TINY = ["--model", "lenet", "--epochs", "1", "--batch-size", "250", "--threads", "1", "--progress", "none"]
 
 
-@pytest.fixture(autouse=True)
-def machine():
-    """--threads and --precision are for a process; here several commands share one."""
-    threads, precision = config.get_num_threads(), config.get_float32_matmul_precision()
-    yield
-    config.set_num_threads(threads)
-    config.set_float32_matmul_precision(precision)
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,6 @@ def run(program, **environment):
     return subprocess.run([sys.executable, "-c", program], env=merged, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture
-def threads():
-    before = fastnet.get_num_threads()
-    yield
-    fastnet.set_num_threads(before)
-
-
 needs_openmp = pytest.mark.skipif(not cpu.has_openmp(), reason="built for one thread")
 
 

@@ -35,12 +35,7 @@ def root(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def machine():
-    threads, precision = config.get_num_threads(), config.get_float32_matmul_precision()
-    yield
-    config.set_num_threads(threads)
-    config.set_float32_matmul_precision(precision)
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 def started(root, widths=(9, 12, 10)):

@@ -35,13 +35,7 @@ def digits(n=N, seed=0, classes=3):
     return x, y
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads have their own test; the others need not wait for the processors of a busy machine."""
-    before = fastnet.get_num_threads()
-    fastnet.set_num_threads(1)
-    yield
-    fastnet.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from variants import LAYOUTS, numeric_gradients
 
-from fastnet import _ext, config, functional
+from fastnet import _ext, functional
 from fastnet.functional import maxout, maxout_backward, prelu, prelu_backward
 from fastnet.functional.elementwise import add
 
@@ -47,13 +47,6 @@ def level(request, monkeypatch):
     for module in (functional.activations, functional.elementwise):
         monkeypatch.setattr(module, "kernels", kernels)
     return request.param
-
-
-@pytest.fixture
-def threads():
-    before = config.get_num_threads()
-    yield config.set_num_threads
-    config.set_num_threads(before)
 
 
 def points():

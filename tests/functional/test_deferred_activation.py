@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernels.finishes import images, later, settled, sums_of
 
-from fastnet import _ext, config, memory
+from fastnet import _ext, memory
 from fastnet.functional import activations, deferred, deferred_activation
 from fastnet.functional.deferred import GRADIENT, Finish, Into
 from fastnet.functional.deferred_activation import activate, activate_back
@@ -78,16 +78,15 @@ def test_nan_stays_nan():
         assert np.isnan(activate(x, number(name), alpha)).sum() == 1
 
 
-def test_one_and_three_threads_give_the_same_bits():
+def test_one_and_three_threads_give_the_same_bits(threads):
     rng = np.random.default_rng(5)
     x, dy = later(rng, (5, 11, 71, 69), np.float32), images(rng, (5, 11, 71, 69), np.float32)
-    before, found = config.get_num_threads(), []
-    for threads in (1, 3):
-        config.set_num_threads(threads)
+    found = []
+    for n in (1, 3):
+        threads(n)
         y = activate(x, number("gelu"))
         dx = activate_back(dy.transpose(0, 3, 1, 2), x, Into(x), number("gelu"))
         found.append((y.tobytes(), dx.memory().tobytes(), dx.sums.tobytes()))
-    config.set_num_threads(before)
     assert found[0] == found[1]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from variants import LAYOUTS
 
-from fastnet import _ext, config
+from fastnet import _ext
 from fastnet.functional import dropout, dropout2d, dropout2d_backward, dropout_backward
 
 
@@ -69,20 +69,16 @@ def test_what_is_not_a_number_stays_so_even_dropped():
 
 @pytest.mark.parametrize("level", _ext.available_levels())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
-def test_levels_threads_and_dtypes_draw_the_same_mask(monkeypatch, level, dtype):
+def test_levels_threads_and_dtypes_draw_the_same_mask(monkeypatch, threads, level, dtype):
     x = np.ones((3, 5, 71, 67), dtype)
     wanted = dropout(x, 0.25, seed=(1 << 64) - 1)[0]
-    before = config.get_num_threads()
     monkeypatch.setattr(sys.modules[dropout.__module__], "kernels", _ext.load("elementwise", level))
-    try:
-        for n in (1, 3):
-            config.set_num_threads(n)
-            found = dropout(x, 0.25, seed=(1 << 64) - 1)[0]
-            np.testing.assert_array_equal(found, wanted)
-            single = dropout(x.astype(np.float32), 0.25, seed=(1 << 64) - 1)[0]
-            np.testing.assert_array_equal(single > 0, wanted > 0)
-    finally:
-        config.set_num_threads(before)
+    for n in (1, 3):
+        threads(n)
+        found = dropout(x, 0.25, seed=(1 << 64) - 1)[0]
+        np.testing.assert_array_equal(found, wanted)
+        single = dropout(x.astype(np.float32), 0.25, seed=(1 << 64) - 1)[0]
+        np.testing.assert_array_equal(single > 0, wanted > 0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from variants import LAYOUTS, numeric_gradients
 
-from fastnet import _ext, config, functional
+from fastnet import _ext, functional
 from fastnet.functional import (
     batch_norm,
     batch_norm_backward,
@@ -27,13 +27,6 @@ SHAPES = [
     (9000, 13),
 ]
 TOLERANCE = {np.float32: 4e-7, np.float64: 4e-14}
-
-
-@pytest.fixture
-def threads():
-    before = config.get_num_threads()
-    yield config.set_num_threads
-    config.set_num_threads(before)
 
 
 def draw(shape, dtype=np.float64, seed=0):

@@ -6,9 +6,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from kernels.exactness import threads
 from kernels.geometries import layouts, random_pool
+from layouts import memory_layouts
 
-from fastnet import _ext, config, functional, reference
+from fastnet import _ext, functional, reference
 from fastnet.functional import pooling
 
 LEVELS = _ext.available_levels()
@@ -24,16 +26,6 @@ def at_level(level):
         mock.patch.object(pooling, "averages", _ext.load("avg_pool", level)),
     ):
         yield
-
-
-@contextmanager
-def threads(n):
-    before = config.get_num_threads()
-    config.set_num_threads(n)
-    try:
-        yield
-    finally:
-        config.set_num_threads(before)
 
 
 def both_ways(name, x, dy, options, module=functional):
@@ -281,24 +273,6 @@ def test_the_bits_do_not_depend_on_the_threads(name, options):
         with threads(n):
             answers.append([a.tobytes() for a in both_ways(name, x, normal, options)])
     assert all(answer == answers[0] for answer in answers)
-
-
-def memory_layouts(x):
-    """The same numbers in every way that NumPy can hold them."""
-    n, c, h, w = x.shape
-    yield "fortran", np.asfortranarray(x)
-    yield "channels-last", np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    yield "negative strides", np.ascontiguousarray(x[:, ::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
-    wide = np.zeros((n + 1, 2 * c, h + 2, 3 * w), x.dtype)
-    wide[1:, ::2, 1:-1, ::3] = x
-    yield "sliced", wide[1:, ::2, 1:-1, ::3]
-    yield "byte-swapped", x.astype(x.dtype.newbyteorder())
-    raw = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
-    raw[...] = x
-    yield "misaligned", raw
-    fixed = x.copy()
-    fixed.flags.writeable = False
-    yield "read-only", fixed
 
 
 @pytest.mark.parametrize(("name", "options"), SETTINGS)

@@ -7,7 +7,7 @@ import pytest
 from kernels.finishes import finishes, later, settled, sums_of
 from kernels.geometries import random_pool
 
-from fastnet import _ext, config, memory
+from fastnet import _ext, memory
 from fastnet.functional import deferred, pooling
 from fastnet.functional.deferred import GRADIENT, Finish
 
@@ -23,13 +23,6 @@ def level(request):
         mock.patch.object(deferred, "kernels", _ext.load("channelwise", request.param)),
     ):
         yield
-
-
-@pytest.fixture
-def three_threads():
-    before = config.get_num_threads()
-    yield lambda n: config.set_num_threads(n)
-    config.set_num_threads(before)
 
 
 def window(options):
@@ -84,14 +77,14 @@ def test_a_gradient_is_finished_as_by_a_pass_of_its_own(dtype):
             assert (abs(riding.sums - sums) <= 1e-6 * magnitudes).all()
 
 
-def test_large_images_give_the_same_bits_with_one_and_three_threads(three_threads):
+def test_large_images_give_the_same_bits_with_one_and_three_threads(threads):
     rng = np.random.default_rng(3)
     for shape, kernel, stride in [((5, 6, 38, 42), 2, 2), ((3, 40, 33, 31), 3, 2), ((7, 16, 28, 30), 2, 2)]:
         x = later(rng, shape, np.float32)
         place = pooling.window_of("MaxPool2d", kernel, stride, 0)
         found = []
-        for threads in (1, 3):
-            three_threads(threads)
+        for n in (1, 3):
+            threads(n)
             y, saved = pooling.max_pool(x, place, False)
             for finish in finishes(np.random.default_rng(4), shape, np.float32):
                 made = finish()

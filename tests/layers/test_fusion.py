@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from nets_at_random import taught
 
 import fastnet
 from fastnet import losses, models
@@ -126,20 +127,6 @@ NETS = {
 }
 
 
-def taught(net, x, dy, fuse, **backward):
-    """What forward and backward give: the output, the input's gradient, every parameter's, the buffers."""
-    net = copy.deepcopy(net)
-    for layer in net.modules():
-        if isinstance(layer, Sequential):
-            layer.fuse = fuse
-    y = net.forward(x)
-    dx = net.backward(
-        dy[: len(x), : y.shape[1]] if y.ndim == 2 else dy[:, : y.shape[1], : y.shape[2], : y.shape[3]], **backward
-    )
-    found = {name: parameter.grad for name, parameter in net.named_parameters()}
-    return {"y": y, "dx": dx, **found, **{"buffer " + name: buffer for name, buffer in net.named_buffers()}}
-
-
 def made(name, dtype):
     fastnet.manual_seed(3)
     net = NETS[name]().astype(dtype)
@@ -231,10 +218,10 @@ def test_a_checkpoint_keeps_nothing_of_the_inside_and_gives_the_same_bits(name):
 def test_backward_frees_what_forward_kept_if_it_is_told_to(name):
     net = made(name, np.float32)
     x, dy = given(np.float32, np.random.default_rng(17), net)
-    one, other = taught(net, x, dy, True), taught(net.free_after_backward(), x, dy, True)
+    one, other = taught(net, x, dy), taught(net, x, dy, free=True)
     for key, value in one.items():
         assert np.array_equal(value, other[key]), key
-    net.forward(x)
+    net.free_after_backward().forward(x)
     net.backward(dy)
     assert all(layer._saved is None for layer in net.modules())
     with pytest.raises(RuntimeError, match="without a forward"):
@@ -317,15 +304,12 @@ def test_the_models_learn_alike_fused_or_not(name):
     assert_close(*grads, 1e-9)
 
 
-def test_threads_do_not_change_the_bits():
+def test_threads_do_not_change_the_bits(threads):
     net = made("residual with projection", np.float32)
     x, dy = given(np.float32, np.random.default_rng(15), net)
-    threads, found = fastnet.get_num_threads(), []
-    try:
-        for n in (1, 3):
-            fastnet.set_num_threads(n)
-            found.append(taught(net, x, dy, True))
-    finally:
-        fastnet.set_num_threads(threads)
+    found = []
+    for n in (1, 3):
+        threads(n)
+        found.append(taught(net, x, dy))
     for key, value in found[0].items():
         assert np.array_equal(value, found[1][key]), key

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-import fastnet.config
 from fastnet import optim
 from fastnet.parameters import Parameter
 
@@ -73,15 +72,11 @@ def test_clipping_is_that_of_pytorch(built, spoiler):
             np.testing.assert_allclose(p.grad, q.grad.numpy(), rtol=1e-12)
 
 
-def test_the_norm_has_the_same_bits_for_any_thread_count():
-    before = fastnet.config.get_num_threads()
-    try:
-        norms = set()
-        for n in (1, 2, 5):
-            fastnet.config.set_num_threads(n)
-            norms.add(optim.clip_grad_norm(net(built=True), 1.0))
-    finally:
-        fastnet.config.set_num_threads(before)
+def test_the_norm_has_the_same_bits_for_any_thread_count(threads):
+    norms = set()
+    for n in (1, 2, 5):
+        threads(n)
+        norms.add(optim.clip_grad_norm(net(built=True), 1.0))
     assert len(norms) == 1
 
 

@@ -85,13 +85,7 @@ def subclasses(cls):
     return {cls}.union(*map(subclasses, cls.__subclasses__()))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Unless a test says otherwise: on a busy machine two threads mostly wait for each other."""
-    before = fastnet.config.get_num_threads()
-    fastnet.config.set_num_threads(1)
-    yield
-    fastnet.config.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_rule_stands_in_the_table():

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import fastnet.config
 from fastnet import optim
 from fastnet.parameters import Parameter
 
@@ -32,14 +31,11 @@ CASES = [  # rule, its arguments, PyTorch's rule, PyTorch's arguments where they
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine two threads mostly wait for each other."""
-    before = fastnet.config.get_num_threads(), torch.get_num_threads()
-    fastnet.config.set_num_threads(1)
+def one_thread_each(one_thread):
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    fastnet.config.set_num_threads(before[0])
-    torch.set_num_threads(before[1])
+    torch.set_num_threads(before)
 
 
 def pair(dtype, case):
