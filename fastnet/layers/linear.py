@@ -29,7 +29,11 @@ class Linear(Layer):
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         dx, dw, db = linear_backward(
-            dy, self._kept(), input_gradient=input_gradient, weight_gradient=self.weight.requires_grad
+            dy,
+            self._kept(),
+            input_gradient=input_gradient,
+            weight_gradient=self.weight.requires_grad,
+            dw=self._target(self.weight, accumulate),
         )
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
