@@ -111,8 +111,7 @@ class Deferred:
 
     def outline(self) -> Deferred:
         """One of the same shape, act and sort that holds no numbers."""
-        new = Deferred(np.broadcast_to(np.zeros((), self.dtype), self.a.shape), None, None, self.slope)
-        return new
+        return Deferred(np.broadcast_to(np.zeros((), self.dtype), self.a.shape), slope=self.slope)
 
     def spare(self) -> bool:
         """After forward's uses of v: keep either v or b, not both. True: v was let go, and is made again for backward."""

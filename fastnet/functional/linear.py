@@ -67,18 +67,19 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearSav
 
 
 def linear_backward(
-    dy: Array,
-    saved: LinearSaved,
-    *,
-    input_gradient: bool = True,
-    weight_gradient: bool = True,
-    dw: Array | None = None,
+    dy: Array, saved: LinearSaved, *, input_gradient: bool = True, weight_gradient: bool = True
 ) -> tuple[Array | None, Any, Array | None]:
     """dx[n,c] = sum over f of dy[n,f] * w[f,c];  dw[f,c] = sum over n of dy[n,f] * x[n,c];  db[f] = sum over n of dy[n,f].
 
     dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C) or None without `weight_gradient`, db (F,) or None.
-    `dw`: an array for the gradient of the weights.
     """
+    return linear_back(dy, saved, input_gradient, weight_gradient)
+
+
+def linear_back(
+    dy: Array, saved: LinearSaved, input_gradient: bool, weight_gradient: bool, dw: Array | None = None
+) -> tuple[Array | None, Any, Array | None]:
+    """linear_backward; `dw`: an array for the gradient of the weights."""
     x, w, bias = saved
     dy = _contiguous(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
     packs, threads = _packs(x, w), config.get_num_threads()

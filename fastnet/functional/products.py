@@ -236,9 +236,7 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
         out += b
 
 
-def weight_gradient(
-    x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: Array | None = None
-) -> Array:
+def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: Array | None = None) -> Array:
     if not _is_depthwise(geometry, _depth(x), _depth(dy)):
         return weights(x, dy, geometry, dw)
     if dw is None:

@@ -196,9 +196,10 @@ class Residual(Layer):
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
         if isinstance(y, Deferred) and y.dtype == short.dtype:
-            both: Value = join(y, short)
+            joined = join(y, short)
             spared = entered.spare() if entered is not None and spares else False
-            both.lasting = self.shortcut is None and not spared and self._loads()
+            joined.lasting = self.shortcut is None and not spared and self._loads()
+            both: Value = joined
         else:
             both = add(whole(y), whole(short))
         parts = [(joins(part), place(part)) for part in (y, short)]
