@@ -120,6 +120,7 @@ def peak_memory(net: Layer, input_shape: tuple[int, ...], batch: int) -> int:
 
 def _moments(net: Layer, input_shape: tuple[int, ...], batch: int) -> list[int]:
     """The same for each layer's forward and backward."""
+    packed.clear()  # what `_run` would free
     memory.empty_cache()
     before = memory.statistics()["live"]
     _, moments = _run(net, input_shape, batch, True)
