@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -120,7 +121,8 @@ def peak_memory(net: Layer, input_shape: tuple[int, ...], batch: int) -> int:
 
 def _moments(net: Layer, input_shape: tuple[int, ...], batch: int) -> list[int]:
     """The same for each layer's forward and backward."""
-    packed.clear()  # what `_run` would free
+    packed.clear()
+    gc.collect()  # what would be freed in between counts neither before nor after
     memory.empty_cache()
     before = memory.statistics()["live"]
     _, moments = _run(net, input_shape, batch, True)

@@ -75,7 +75,7 @@ def test_a_forward_that_was_put_onto_a_layer_is_called_and_stays():
 def test_the_predicted_peak_is_that_of_a_larger_batch(name, monkeypatch):
     net = models.build(name, (3, 16, 16))
     found = peak_memory(net, (3, 16, 16), 80)
-    assert fastnet.plan(net, (3, 16, 16)).peak(80) == found
+    assert fastnet.plan(net, (3, 16, 16)).peak(80) == pytest.approx(found, rel=0.01)
     monkeypatch.setattr(plan_of, "MOST", 64)
     monkeypatch.setattr(plan_of, "SMALL", 0)
     predicted = fastnet.plan(net, (3, 16, 16)).peak(80)
