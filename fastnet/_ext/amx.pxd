@@ -1,5 +1,7 @@
 """The register tile of amx.h and the splitting of amx_split.h."""
 
+from libc.string cimport memset
+
 from fastnet._ext.ride cimport Finish, Load, finish_of, load_of
 
 cdef extern from "amx.h" nogil:
@@ -39,6 +41,8 @@ cdef extern from "amx_ride.h" nogil:
 cdef extern from "amx_split.h" nogil:
     bint amx_fill_pixels(int planes, const Loading *load, Py_ssize_t channel, const float *x, Py_ssize_t pixels, Py_ssize_t step,
                          Py_ssize_t channels, char *out, Py_ssize_t slot, Py_ssize_t block, Py_ssize_t plane) noexcept
+    bint amx_fill_line(int planes, const Loading *load, const float *x, Py_ssize_t size, Py_ssize_t first, Py_ssize_t count,
+                       Py_ssize_t step, Py_ssize_t length, char *out, Py_ssize_t slot, Py_ssize_t plane) noexcept
     bint amx_fill_windows(int planes, const float *x, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t lines, Py_ssize_t pitch,
                           Py_ssize_t length, char *out, Py_ssize_t slot, Py_ssize_t plane) noexcept
     bint amx_pack_weights(int planes, const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_ssize_t valid, char *out,
@@ -59,6 +63,14 @@ cdef extern from "amx_pairs.h" nogil:
                           bint add, float **to, Sums *sums) noexcept
     void amx_settle_all(Sums *sums) noexcept
     bint amx_collect(const float *sums, const int *index, Py_ssize_t count, float *out) noexcept
+
+
+cdef inline void clear(char *slots, Py_ssize_t count, Py_ssize_t slot, Py_ssize_t planes, Py_ssize_t plane) noexcept nogil:
+    """Zeros for the padding: `count` slots of every plane, `slot` bytes apart."""
+    cdef Py_ssize_t i, c
+    for i in range(planes):
+        for c in range(count):
+            memset(slots + i * plane + c * slot, 0, AMX_BYTES)
 
 
 cdef inline Loading loading_of(const float *x, tuple load):

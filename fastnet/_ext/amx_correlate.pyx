@@ -12,8 +12,8 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Finishing, Loading, Operand, amx_begin, amx_end, amx_fill_pixels, amx_fill_windows, amx_gradient,
-    amx_pack_weights, amx_product, amx_statistics, finishing_of, loading_of,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Finishing, Loading, Operand, amx_begin, amx_end, amx_fill_line, amx_fill_pixels,
+    amx_fill_windows, amx_gradient, amx_pack_weights, amx_product, amx_statistics, clear, finishing_of, loading_of,
 )
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.ride cimport COEFFICIENTS, NOTHING, STATISTICS, SUMS, Load, add_parts, load_of, widen
@@ -61,14 +61,16 @@ cdef bint pack_tile(const float *w, const Py_ssize_t *lane, Py_ssize_t step, Py_
 
 
 # How the source lies in slots: `fold` is their window, `reach` the largest offset of a step. A window moves by `step` slots, and
-# slots are `hop` pixels apart: where a stride steps over pixels that no tap sees, they have none. `inner` images stand side by
-# side where rows are short (else 1), and slot (image n, row r, column c) has the number n * image + r * row + c * column.
+# slots are `hop` pixels apart: where a stride steps over pixels at which no step looks, they have none. `lined`: a slot is a piece
+# of a line of the source, as it lies. `inner` images stand side by side where rows are short (else 1), and slot (image n, row r,
+# column c) has the number n * image + r * row + c * column.
 ctypedef struct Slots:
     Py_ssize_t fold[2]
     Py_ssize_t reach[2]
     Py_ssize_t step[2]
     Py_ssize_t hop[2]
     Py_ssize_t blocks, turn, groups, planes, tall, wide, inner, image, row, column, count
+    bint lined
 
 
 # The target: filters [filter, filter + filters) of the pixels (start + i * by) of out.
@@ -78,7 +80,7 @@ ctypedef struct Target:
     Py_ssize_t by[2]
 
 
-# What rides on the product: a map of the source, for slots of one pixel or, its coefficients widened, for strips (NULL: none),
+# What rides on the product: a map of the source, for slots of one pixel or, its coefficients widened, of lines and strips (NULL: none),
 # and the Finish of the target with the sums of each block, SUMS rows of `row` filters.
 ctypedef struct Ride:
     Loading load
@@ -90,6 +92,14 @@ ctypedef struct Ride:
     Py_ssize_t row
 
 
+cdef bint divides(Py_ssize_t step, const Py_ssize_t[:, ::1] group, Py_ssize_t axis):
+    cdef Py_ssize_t i
+    for i in range(group.shape[0]):
+        if group[i, axis] % step:
+            return False
+    return True
+
+
 cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::1] fold, Py_ssize_t filters, int planes,
                    Py_ssize_t tasks):
     """Choose the rows of tiles and cut the outputs into blocks, so many of them where each still has two tiles."""
@@ -98,10 +108,11 @@ cdef Slots lay_out(Strip *s, const Py_ssize_t[:, ::1] group, const Py_ssize_t[::
     t.fold, t.reach, t.groups, t.planes = [fold[0], fold[1]], [0, 0], group.shape[0], planes
     for i in range(t.groups):
         t.reach = [most(t.reach[0], group[i, 0]), most(t.reach[1], group[i, 1])]
+    t.lined = fold[0] == 1 and fold[1] > 1 and s.channels == s.depth
     for i in range(2):
         t.step[i], t.hop[i] = s.step[i], 1
-        if t.reach[i] == 0:
-            t.step[i], t.hop[i] = 1, s.step[i]
+        if divides(s.step[i], group, i):
+            t.step[i], t.hop[i], t.reach[i] = 1, s.step[i], t.reach[i] // s.step[i]
     t.blocks = ceil_div(s.channels, 32) if fold[0] * fold[1] == 1 else 1
     t.wide = (s.columns - 1) * t.step[1] + t.reach[1] + 1
     t.inner = 1
@@ -158,7 +169,8 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     """out as in correlate.pyx, of weights packed by `pack_weights`; False, and out is to be computed anew, if a number does not split.
 
     group[g]: the (row, column) offset of a step's slots from those of the window's first pixel; the steps go through all groups
-    for 32 channels, then for the next. x is what the Load makes of it; the Finish is done to these pixels and filters of out.
+    for 32 channels, then for the next. x is what the Load makes of it; the Finish is done to these pixels and filters of out,
+    and where it has several times as many channels as `sums`, they are those of pixels side by side.
     """
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return True
@@ -171,7 +183,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef Target o
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
     o.start, o.by = [out_start[0], out_start[1]], [out_step[0], out_step[1]]
-    cdef Py_ssize_t steps = t.blocks * t.groups, panels = ceil_div(filters, 2 * AMX_ROWS), i, task
+    cdef Py_ssize_t steps = t.blocks * t.groups, panels = ceil_div(filters, 2 * AMX_ROWS), i, task, beside
     cdef Py_ssize_t chunks = share(&s, &t, panels, threads)
     # For all tasks: the bias, filled up to whole tiles, and the offsets of the steps of a turn, from slots and from weights.
     cdef unsigned char[::1] shared = Block(panels * 2 * AMX_BYTES + 3 * (steps + 1) * sizeof(Py_ssize_t))
@@ -181,12 +193,13 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     if bias.shape[0]:
         memcpy(start, &bias[0], filters * sizeof(float))
     for i in range(steps):
-        offset[i] = (i // t.groups * planes * t.count + group[i % t.groups, 0] * t.row + group[i % t.groups, 1] * t.column) * AMX_BYTES
+        offset[i] = (i // t.groups * planes * t.count + group[i % t.groups, 0] // t.hop[0] * t.row
+                     + group[i % t.groups, 1] // t.hop[1] * t.column) * AMX_BYTES
         offset[steps + i] = i * planes * AMX_TILE
         offset[2 * steps + i] = i * planes * 2 * AMX_TILE
     cdef Py_ssize_t tiles = s.block_images * s.block_rows * ceil_div(s.columns, AMX_ROWS) if t.inner == 1 else s.block_rows * s.columns
     cdef Py_ssize_t padded = 0
-    if fold[0] * fold[1] > 1:
+    if fold[0] * fold[1] > 1 and not t.lined:
         padded = s.block_images * ((t.tall - 1) * t.hop[0] + fold[0]) * ((t.wide - 1) * t.hop[1] + fold[1]) * channels
     cdef Py_ssize_t room = (t.turn * planes * t.count * AMX_BYTES + 2 * tiles * sizeof(Py_ssize_t) + (padded + 2 * AMX_BYTES) * sizeof(float) + 63) // 64 * 64
     cdef unsigned char[::1] scratch = Block(room * threads)
@@ -197,9 +210,11 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     ride.kind, ride.finish, ride.row = kind, finishing_of(target, finish), ceil_div(filters, 16) * 16
     cdef Py_ssize_t width = row_width(channels)
     cdef unsigned char[::1] wide = Block(COEFFICIENTS * width * sizeof(float))
-    if padded and load is not None:
+    if (padded or t.lined) and load is not None:
         ride.map.coefficients = widen(ride.load.coefficients + channel, ride.load.columns, channels, <float *>&wide[0], width)
         ride.map.columns, ride.strip = width, &ride.map
+    if t.lined and load is not None:
+        ride.load.coefficients, ride.load.columns = <const float *>ride.map.coefficients, width
     cdef unsigned char[::1] parts = Block((s.blocks if ride.kind else 0) * SUMS * ride.row * sizeof(double) + 1)
     ride.parts = <double *>&parts[0]
     cdef int refused = 0
@@ -211,7 +226,8 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     if refused:
         return False
     if ride.kind:
-        add_parts(ride.kind, ride.parts, s.blocks, ride.row, filters, 1, &sums[0, filter], sums.shape[1])
+        beside = out.shape[3] // sums.shape[1]
+        add_parts(ride.kind, ride.parts, s.blocks, ride.row, filters // beside, beside, &sums[0, filter], sums.shape[1])
     return True
 
 
@@ -343,7 +359,7 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, const Ride *ride,
     cdef Py_ssize_t plane = t.count * AMX_BYTES, channels = least(blocks * 32, s.channels - turn * 32)
     cdef bint splits = True
     cdef Strip p
-    if t.fold[0] * t.fold[1] > 1:
+    if t.fold[0] * t.fold[1] > 1 and not t.lined:
         p = s[0]
         p.direct = False
         p.tall, p.wide = (tall - 1) * t.hop[0] + t.fold[0], (t.wide - 1) * t.hop[1] + t.fold[1]
@@ -361,21 +377,18 @@ cdef bint fill(const float *x, const Strip *s, const Slots *t, const Ride *ride,
         for r in range(tall):
             first, line = n * t.image + r * t.row, top + r * t.hop[0]
             if line < 0 or line >= s.height:
-                clear(slots + first * AMX_BYTES, t.wide, t.column, blocks * t.planes, plane)
+                clear(slots + first * AMX_BYTES, t.wide, t.column * AMX_BYTES, blocks * t.planes, plane)
                 continue
-            clear(slots + first * AMX_BYTES, left, t.column, blocks * t.planes, plane)
+            if t.lined:
+                splits &= amx_fill_line(t.planes, &ride.load, x + ((image + n) * s.height + line) * s.width * s.depth, s.width * s.depth,
+                                        -s.lead[1] * s.depth, t.wide, t.hop[1] * s.depth, t.fold[1] * s.depth,
+                                        slots + first * AMX_BYTES, t.column * AMX_BYTES, plane)
+                continue
+            clear(slots + first * AMX_BYTES, left, t.column * AMX_BYTES, blocks * t.planes, plane)
             splits &= amx_fill_pixels(
                 t.planes, &ride.load, s.channel + turn * 32,
                 x + (((image + n) * s.height + line) * s.width + left * t.hop[1] - s.lead[1]) * s.depth + s.channel + turn * 32,
                 right - left, t.hop[1] * s.depth, channels, slots + (first + left * t.column) * AMX_BYTES, t.column * AMX_BYTES,
                 t.planes * plane, plane)
-            clear(slots + (first + right * t.column) * AMX_BYTES, t.wide - right, t.column, blocks * t.planes, plane)
+            clear(slots + (first + right * t.column) * AMX_BYTES, t.wide - right, t.column * AMX_BYTES, blocks * t.planes, plane)
     return splits
-
-
-cdef inline void clear(char *slots, Py_ssize_t count, Py_ssize_t column, Py_ssize_t planes, Py_ssize_t plane) noexcept nogil:
-    """Zeros for the padding: `count` slots of every plane."""
-    cdef Py_ssize_t i, c
-    for i in range(planes):
-        for c in range(count):
-            memset(slots + i * plane + c * column * AMX_BYTES, 0, AMX_BYTES)

@@ -84,6 +84,31 @@ AMX_INLINE __m512i amx_pixels(const int PLANES, const int KIND, const amx_load *
     return seen;
 }
 
+/* Slots of neighbours in a line of `size` numbers, zeros beyond its ends: slot p holds `length` numbers, at most 32, from first + p * step
+ * on, of what `load` makes of them, whose coefficients are repeated for every pixel of a slot. */
+AMX_INLINE __m512i amx_line(const int PLANES, const int KIND, const amx_load *load, const float *x, ptrdiff_t size, ptrdiff_t first,
+                            ptrdiff_t count, ptrdiff_t step, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane,
+                            __m512i seen) {
+    const __mmask16 low = amx_lanes(0, 0, length), high = amx_lanes(16, 0, length);
+    const amx_terms map = amx_terms_of(KIND, load, 0, low), other = amx_terms_of(KIND, load, 16, high);
+    for (ptrdiff_t p = 0; p < count; p++, first += step, out += slot) {
+        __mmask16 one = low, two = high;
+        if (first < 0 || first + length > size) {
+            const ptrdiff_t end = size - first < length ? size - first : length;
+            one = amx_lanes(0, -first, end);
+            two = amx_lanes(16, -first, end);
+        }
+        for (ptrdiff_t far = 0; far < 1 + (KIND > 1); far++) {
+            _mm_prefetch((const char *)(x + far * load->far + first + FETCHED), _MM_HINT_T0);
+            _mm_prefetch((const char *)(x + far * load->far + first + FETCHED + 16), _MM_HINT_T0);
+        }
+        const __m512 a = amx_apply(KIND, &map, one, x + first), b = amx_apply(KIND, &other, two, x + first + 16);
+        amx_split_row(PLANES, a, b, out, plane);
+        seen = amx_look(amx_look(seen, a), b);
+    }
+    return seen;
+}
+
 /* Slots of `pixels` neighbours, each with `lines` pieces of `length` numbers that start at its pixel, `pitch` numbers apart. */
 AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t lines,
                                ptrdiff_t pitch, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane, __m512i seen) {
@@ -112,11 +137,18 @@ AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixel
     return seen;
 }
 
-/* The two above, and whether all numbers split. */
+/* The three above, and whether all numbers split. */
 static inline int amx_fill_pixels(int planes, const amx_load *load, ptrdiff_t channel, const float *x, ptrdiff_t pixels,
                                   ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
     __m512i seen = _mm512_setzero_si512();
     AMX_LOADED(seen = amx_pixels, planes, load, channel, x, pixels, step, channels, out, slot, block, plane, seen)
+    return amx_splits(seen);
+}
+
+static inline int amx_fill_line(int planes, const amx_load *load, const float *x, ptrdiff_t size, ptrdiff_t first, ptrdiff_t count,
+                                ptrdiff_t step, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane) {
+    __m512i seen = _mm512_setzero_si512();
+    AMX_LOADED(seen = amx_line, planes, load, x, size, first, count, step, length, out, slot, plane, seen)
     return amx_splits(seen);
 }
 

@@ -14,7 +14,7 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
     AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, Sums, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
-    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all, loading_of,
+    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all, clear, loading_of,
 )
 from fastnet._ext.amx_blocks cimport Axis, Range, Work, range_of, slot_count, slot_row, strip_lines, strip_numbers
 from fastnet._ext.ride cimport COEFFICIENTS
@@ -325,14 +325,6 @@ cdef void fold_line(const Work *w, const float *one, const float *two, Py_ssize_
     for i in range(ceil_div(right - left, w.channels)):
         amx_fill_row(w.planes, &w.x_load, w.channels, one + i * w.depth if one else NULL, two + i * w.depth if two else NULL,
                      least(w.channels, right - left - i * w.channels), out + (left + i * w.channels) * sizeof(float), plane)
-
-
-cdef inline void clear(char *slots, Py_ssize_t count, Py_ssize_t slot, Py_ssize_t planes, Py_ssize_t plane) noexcept nogil:
-    """Zeros for the padding: `count` slots of every plane."""
-    cdef Py_ssize_t i, c
-    for i in range(planes):
-        for c in range(count):
-            memset(slots + i * plane + c * slot, 0, AMX_BYTES)
 
 
 cdef bint add_partials(const Work *w, float *sums, Py_ssize_t partial, Py_ssize_t tile, Py_ssize_t chunk, const int *index, float *dw,

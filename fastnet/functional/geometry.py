@@ -83,7 +83,7 @@ def _scatter_axis(size: int, count: int, kernel: int, stride: int, padding: int,
     return axes
 
 
-def _plan(rows: Axis, columns: Axis) -> Plan:
+def plan(rows: Axis, columns: Axis) -> Plan:
     merged = all(b - a == 1 for a, b in zip(columns.offsets, columns.offsets[1:]))
     across = (0,) if merged else columns.offsets
     segments = [(r, c) for r in rows.offsets for c in across]
@@ -112,7 +112,7 @@ def plans(source: tuple[int, int], target: tuple[int, int], geometry: Geometry, 
         axis(target[i], target[i], geometry.kernel[i], geometry.stride[i], geometry.padding[i], geometry.dilation[i])
         for i in (0, 1)
     )
-    return [_plan(r, c) for r in rows for c in columns]
+    return [plan(r, c) for r in rows for c in columns]
 
 
 def geometry_of(

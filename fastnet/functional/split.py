@@ -14,7 +14,7 @@ from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
 from .deferred import Deferred, Finish, Value
-from .geometry import Axis, Geometry, Plan, indices, plans
+from .geometry import Axis, Geometry, Plan, indices, plan, plans
 from .packed import packed
 
 PLANES = {"highest": 3, "high": 2, "medium": 1}
@@ -27,9 +27,9 @@ DEEP = 50  # times the planes: products in a sum from which on it pays all the s
 FEW = {3: 64}  # products per number of the source, at most, where splitting it costs more, by planes,
 LARGE = 1 << 20  # if the source has more bytes than that: it does not come from the second-level cache
 WORTH_GRADIENT = {3: 1700, 2: 1000, 1: 400}  # the same for the gradient of the weights
-FILLED = {3: 6, 2: 1, 1: 1}  # rows of a tile that pixels fill, at least; of fewer, reading weights as planes costs more
+FILLED = {3: 8, 2: 1, 1: 1}  # rows of a tile that pixels fill, at least; of fewer, reading weights as planes costs more
 TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
-TILE = 1024  # bytes
+TILE, ROWS = 1024, 16  # bytes and rows of a tile; also its columns
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
 LINE = 1 << 16  # numbers in a line of pixels
 CHAIN = 1 << 10  # channels of them that are taken in one turn
@@ -95,11 +95,13 @@ def _numbers(w: Array) -> tuple[int, ...]:
 
 
 class Phase(NamedTuple):
-    """A phase of a product: its plan and slots, and the bytes of its packed weights, of one group."""
+    """A phase of a product: its plan and slots, and the bytes of its packed weights, of one group; `pairs`: of `beside`, the
+    columns of w that an output's taps read."""
 
     plan: Plan
     slots: Slots
     size: int
+    pairs: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -112,14 +114,17 @@ def _steps(
     filters: int,
     strides: tuple[int, int, int],
     planes: int,
-) -> tuple[tuple[tuple[int, int], ...], list[Phase]]:
+) -> tuple[tuple[tuple[int, int, tuple[int, ...]], ...], list[Phase]]:
     """Where the phases of a product start, and what they are; `strides` as those of `slots`."""
     phases, steps = plans(source, target, geometry, scatter), []
     for p in phases:
+        wide = beside(p.rows, p.columns, channels, filters, geometry.kernel[0]) if geometry.groups == 1 else None
         form = slots(p.rows, p.columns, channels, 32, strides)
-        size = max(1, -(-filters // 16) * len(form.lane) * planes) * TILE
-        steps.append(Phase(p, form, size))
-    return tuple((p.rows.start, p.columns.start) for p in phases), steps
+        size = max(1, -(-filters // ROWS) * len(form.lane) * planes) * TILE
+        steps.append(
+            Phase(p, form, size) if wide is None else Phase(wide[0], wide[1], planes * wide[2], p.columns.taps)
+        )
+    return tuple((p.rows.start, p.columns.start, s.pairs) for p, s in zip(phases, steps)), steps
 
 
 def correlate(
@@ -170,17 +175,57 @@ def correlate(
     panels = packed(w, key, make) if keep else make()
     if panels is None:
         return False
-    at = 0
-    for p, s, size in steps:
+    at, given = 0, (bias, out, done)
+    for p, s, size, pairs in steps:
+        many, (bias, out, done) = (2 * filters, _twice(given)) if pairs else (filters, given)
         for g in range(groups):
             if not amx_correlate.correlate(
                 image, g * channels, channels, p.lead, p.step, s.group, s.fold, panels[at : at + size],
-                bias[g * filters : (g + 1) * filters], out, g * filters, filters, p.out_start, p.out_step, p.out_count,
+                bias[g * filters : g * filters + many], out, g * filters, many, p.out_start, p.out_step, p.out_count,
                 load, done, sums, planes, threads
             ):  # fmt: skip
                 return False
             at += size
     return True
+
+
+@lru_cache(maxsize=1024)
+def beside(rows: Axis, columns: Axis, channels: int, filters: int, tall: int) -> tuple[Plan, Slots, int] | None:
+    """The same product, its outputs pairs of neighbours in a row, their filters side by side: two tiles of filters instead
+    of one, and slots at every second pixel only; with its slots, and the bytes of a plane of its weights, which are `_shifted`
+    and of `tall` rows. None where filters fill tiles, or it takes more steps."""
+    near = tuple(range(len(columns.offsets)))
+    if filters > ROWS or columns.offsets != near or columns.outputs % 2 or (columns.by, columns.step) != (1, 1):
+        return None
+    wide = Axis(columns.outputs // 2, columns.start, 1, 2, columns.lead, (*near, len(near)), (*near, len(near)))
+    size = len(near) + 1
+    form = slots(rows, wide, channels, 32, (size * tall, size, 1))
+    alone, tiles = slots(rows, columns, channels, 32, (0, 0, 0)), -(-2 * filters // ROWS)
+    return (
+        (plan(rows, wide), form, tiles * len(form.lane) * TILE)
+        if tiles * len(form.lane) <= 2 * len(alone.lane)
+        else None
+    )
+
+
+def _shifted(w: Array, taps: tuple[int, ...]) -> Array:
+    """The weights of `beside`: twice those of an output's taps, the second output's one pixel further."""
+    f, c, kh, _ = w.shape
+    wide = np.zeros((2, f, c, kh, len(taps) + 1), w.dtype)
+    wide[0, ..., :-1] = wide[1, ..., 1:] = w[..., list(taps)]
+    return wide.reshape(2 * f, c, kh, len(taps) + 1)
+
+
+def _twice(given: Any) -> Any:
+    """For `beside`, in nested tuples: images as those of pairs of pixels, and what has a number per channel."""
+    if isinstance(given, tuple):
+        return tuple(_twice(each) for each in given)
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.ndim < 4:
+        return np.tile(given, 2)
+    n, h, w, c = given.shape
+    return given.reshape(n, h, w // 2, 2 * c)
 
 
 def lines(given: Any, line: int) -> Any:
@@ -193,8 +238,8 @@ def lines(given: Any, line: int) -> Any:
 def _pack(parts: Array, steps: list[Phase], planes: int) -> Array | None:
     """The packed weights of every phase, each of all groups, one behind the other: their array is looked at once for all."""
     panels, at = memory.empty((len(parts) * sum(phase.size for phase in steps),), np.uint8), 0
-    for _, form, size in steps:
-        for part in parts:
+    for _, form, size, pairs in steps:
+        for part in parts if not pairs else [_shifted(parts[0], pairs)]:
             if not amx_correlate.pack_weights(
                 part, form.lane, panels[at : at + size], planes, config.get_num_threads()
             ):

@@ -7,7 +7,7 @@ import numpy as np
 from ..memory import Array
 from ..tables import ruled
 from .base import Layer
-from .plan import peaks
+from .plan import line_of_peaks
 from .watching import leaves, watched
 
 
@@ -72,4 +72,5 @@ def summarize(net: Layer, input_shape: tuple[int, ...], batch: int | None = None
     title = f"{type(net).__name__} on an input of {' x '.join(map(str, input_shape))}, per example"
     if batch is None:
         return Summary(title, rows)
-    return Summary(title, rows, batch, peaks(net, input_shape)(batch))
+    base, step = line_of_peaks(net, input_shape)
+    return Summary(title, rows, batch, int(base + batch * step))

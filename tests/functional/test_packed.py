@@ -228,6 +228,15 @@ def test_weights_of_several_phases_or_groups_are_looked_at_once(monkeypatch, gro
 
 
 @takes_kept
+@takes_kept
+def test_weights_for_pairs_of_outputs_are_kept_apart_from_those_for_odd_rows():
+    w, even, odd = numbers(0, (16, 15, 8, 7)), numbers(1, (2, 15, 11, 26)), numbers(2, (3, 15, 10, 21))
+    fresh = [functional.conv2d(x, w.copy())[0] for x in (even, odd)]
+    for _ in range(4):
+        for x, wanted in zip((even, odd), fresh):
+            np.testing.assert_array_equal(functional.conv2d(x, w)[0], wanted)
+
+
 def test_one_layer_at_every_precision_in_turn_gives_the_bits_of_each():
     x, w, found = numbers(10, (2, 45, 6, 7)), numbers(11), {}
     for _ in range(4):

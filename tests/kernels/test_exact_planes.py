@@ -24,12 +24,14 @@ KINDS = {
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_side = pytest.mark.parametrize("wide_first", [True, False], ids=["wide first", "wide second"])
-LARGE = [  # whole panels, several turns through the channels, one column of tiles, images instead of pixels in a tile
+# whole panels, several turns through the channels, one column of tiles, images instead of pixels in a tile, pairs of outputs
+LARGE = [
     Convolution(2, 70, 9, 37, 66, 3, 2, (1, 1), (1, 0), (1, 1), 1, False),
     Convolution(3, 600, 5, 7, 36, 3, 3, (1, 1), (1, 1), (1, 1), 1, False),
     Convolution(40, 35, 4, 3, 97, 2, 3, (1, 1), (1, 1), (1, 1), 1, False),
     Convolution(5, 3, 23, 19, 48, 7, 5, (2, 2), (3, 2), (1, 1), 1, False),
     Convolution(3, 66, 17, 16, 80, 1, 1, (1, 1), (0, 0), (1, 1), 1, False),
+    Convolution(3, 14, 9, 38, 16, 3, 5, (1, 1), (1, 2), (1, 1), 1, False),
 ]
 ROWS = [(1, 70, 33), (7, 300, 41), (130, 37, 50), (64, 1000, 10), (100, 530, 96)]  # N, C, F of linear layers
 

@@ -21,6 +21,8 @@ SHAPES = {  # (N, C, H, W), (F, C/groups, KH, KW), stride, padding
     "several turns": ((2, 130, 6, 9), (35, 130, 3, 5), 1, 1),
     "several blocks": ((2, 34, 31, 46), (66, 34, 3, 3), 1, 1),
     "long rows of few channels": ((2, 5, 9, 70), (33, 5, 3, 4), 1, 2),
+    "pairs of outputs": ((3, 14, 9, 38), (16, 14, 3, 5), 1, 2),
+    "pairs of outputs of 16 images": ((18, 15, 7, 8), (13, 15, 5, 3), 1, 1),
     "lines of pixels": ((6, 35, 7, 8), (70, 35, 1, 1), 1, 0),
     "phases": ((3, 34, 9, 11), (37, 34, 3, 3), 2, 1),
     "pixels stepped over": ((3, 34, 9, 11), (37, 34, 1, 1), 2, 0),
