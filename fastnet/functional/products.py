@@ -16,10 +16,13 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, split_winograd, winograd
-from .deferred import Deferred, Finish, Value, loaded
+from .deferred import GRADIENT, Deferred, Finish, Value, loaded
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
+# Filters up to which the Finish of a gradient rides on the direct product below AMX. More of them come to it in pieces of rows,
+# with those of up to four arrays: 64 -> 256 at 56x56, batch 8, took 7 to 24 ms that are 4 to 12 in a pass of its own.
+WIDE = 128
 SHORT, LINE = 16, 256  # pixels of the rows that a 1x1 product is given: tasks are cut between rows
 
 
@@ -56,6 +59,8 @@ def correlate(
             rides = None
             _stamp(_memory(x), w, b, out, geometry)
         elif not winograd.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides):
+            if rides is not None and rides.kind == GRADIENT and out.shape[3] > WIDE:
+                rides = None
             _direct(x, w, b, out, geometry, scatter, rides)
     if finish is not None and rides is None:
         finish.apply(out)
