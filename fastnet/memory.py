@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
-    """A C-ordered array of any content, aligned to 64 bytes (2 MB from 4 MB on, where huge pages serve it)."""
+    """A C-ordered array of any content, aligned to 64 bytes."""
     kind = np.dtype(dtype)
     if min(shape, default=0) < 0:
         raise ValueError(f"an array cannot have the shape {shape}")

@@ -30,11 +30,11 @@ def address(array):
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 1000, 4097, 1 << 20, (4 << 20) - 1, 4 << 20, (9 << 20) + 3])
-def test_arrays_are_aligned_and_from_4_mb_on_to_huge_pages(nbytes):
+def test_arrays_are_aligned_to_cache_lines(nbytes):
     for _ in range(3):
         array = memory.empty((nbytes,), np.uint8)
         assert array.shape == (nbytes,)
-        assert address(array) % (2 << 20 if nbytes >= 4 << 20 else 64) == 0
+        assert address(array) % 64 == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.intp])

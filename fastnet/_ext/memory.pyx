@@ -36,10 +36,11 @@ cdef extern from *:
     void fastnet_give_back(void *p, size_t n)
     void fastnet_huge_pages(void *p, size_t n)
 
-cdef size_t LARGE = 4 << 20     # from here on huge pages (2 MB) are asked for and worth their rounding
+cdef size_t LARGE = 4 << 20     # from here on, outside of the range, huge pages (2 MB) are asked for and worth their rounding
 cdef size_t CUT = 128 << 10     # from here on pieces are cut from the range
 cdef size_t GRAIN = 4 << 10    # to which they are rounded
 cdef size_t live = 0, kept = 0, peak = 0, fresh = 0
+cdef size_t crest = 0           # the peak since the last `mark`
 cdef dict shelves = {}          # size class -> list of [address of the allocation, address of its aligned start]
 cdef list order = []            # size classes in the order in which their pieces were shelved: the oldest goes first
 cdef size_t range_start = 0, range_end = 0, edge = 0    # the range, and where its untouched part begins
@@ -47,43 +48,35 @@ cdef list holes = []            # the free parts below the edge, by address: [st
 
 
 # A new list may make Python collect garbage, and that may free Blocks: both functions make theirs before they look at the holes.
+# Pieces follow each other without gaps: all pages of the range may be huge, wherever a piece begins.
 
-cdef size_t cut(size_t size, size_t align):
+cdef size_t cut(size_t size):
     """The lowest free piece of the range; 0 if there is none."""
     global range_start, range_end, edge, kept, fresh
-    cdef size_t start, end, used, place, reserved = 0
+    cdef size_t start, end, used, reserved = 0
     cdef Py_ssize_t i
-    cdef list before = [0, 0, 0], behind = [0, 0, 0]
+    cdef list behind = [0, 0, 0]
     if range_end == 0:
         range_start = <size_t>fastnet_reserve(&reserved)
         edge, range_end = range_start, range_start + reserved if range_start else 1
     for i in range(len(holes)):
         start, end, used = holes[i]
-        place = (start + align - 1) // align * align
-        if place + size <= end or (end == edge and place + size <= range_end):
+        if start + size <= end or (end == edge and start + size <= range_end):
             del holes[i]
             break
     else:
         i, start, end, used = len(holes), edge, edge, 0
-        place = (start + align - 1) // align * align
-        if not range_start or place + size > range_end:
+        if not range_start or start + size > range_end:
             return 0
     if size > used:
         fresh += 1
     kept -= min(used, size)
     used -= min(used, size)
-    if place > start:
-        before[0], before[1], before[2] = start, place, min(used, place - start)
-        holes.insert(i, before)
-        used -= min(used, place - start)
-        i += 1
-    if place + size < end:
-        behind[0], behind[1], behind[2] = place + size, end, used
+    if start + size < end:
+        behind[0], behind[1], behind[2] = start + size, end, used
         holes.insert(i, behind)
-    elif used:
-        kept -= used
-    edge = max(edge, place + size)
-    return place
+    edge = max(edge, start + size)
+    return start
 
 
 cdef void put_back(size_t start, size_t size):
@@ -142,17 +135,16 @@ cdef class Block:
     cdef size_t wanted
 
     def __cinit__(self, size_t nbytes):
-        global live, kept, peak, fresh
-        cdef size_t limit, align = (2 << 20) if nbytes >= LARGE else 64
+        global live, kept, peak, crest, fresh
         self.wanted = nbytes
         self.size = (nbytes + GRAIN - 1) // GRAIN * GRAIN if nbytes >= CUT else size_class(nbytes if nbytes else 1)
         if nbytes >= CUT and self.size >= nbytes:
-            self.start = <void *>cut(self.size, align)
+            self.start = <void *>cut(self.size)
         if self.start == NULL:
             self.size = size_class(nbytes if nbytes else 1)
-            self.take(nbytes, align)
+            self.take(nbytes, (2 << 20) if nbytes >= LARGE else 64)
         live += self.size
-        peak = max(peak, live)
+        peak, crest = max(peak, live), max(crest, live)
         if live + kept > peak + peak // 2:  # it was cut from untouched pages
             trim(peak + peak // 2)
 
@@ -205,6 +197,14 @@ def empty_cache():
     global peak
     trim(live)
     peak = live
+
+
+def mark():
+    """The peak of bytes in use since the last call."""
+    global crest
+    cdef size_t found = crest
+    crest = live
+    return found
 
 
 def statistics():

@@ -91,15 +91,15 @@ def conv2d_backward(
 
 
 def convolve_back(
-    dy: Value, saved: Conv2dSaved, into: Into | None, weight_gradient: bool = True
+    dy: Value, saved: Conv2dSaved, into: Into | None, weight_gradient: bool = True, dw: Array | None = None
 ) -> tuple[Deferred | None, Any, Array | None]:
-    """conv2d_backward of a gradient that may be Deferred, its dx finished as `into` wants it; None: no dx."""
+    """conv2d_backward of a gradient that may be Deferred, its dx finished as `into` wants it; None: no dx. `dw`: an array
+    for the gradient of the weights."""
     x, w, bias, geometry, _ = saved
     gradient = dy if isinstance(dy, Deferred) else memory.channels_last(dy)
-    dw = None
     if weight_gradient:
         began = trace.begin()
-        dw = products.weight_gradient(x, gradient, geometry)
+        dw = products.weight_gradient(x, gradient, geometry, dw)
         trace.product("weight gradient", began, [x, gradient], None)
     db = None
     if bias:

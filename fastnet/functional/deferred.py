@@ -31,7 +31,7 @@ class Deferred:
     value that it belongs to was made of; (1, C), of g alone, where that value was an array.
     """
 
-    __slots__ = ("_value", "a", "b", "coefficients", "normalised", "slope", "statistics", "sums")
+    __slots__ = ("_value", "a", "b", "coefficients", "lasting", "normalised", "slope", "statistics", "sums")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Deferred:
         self.a, self.b, self.coefficients, self.slope = a, b, coefficients, slope
         self.statistics, self.sums = statistics, sums
         self.normalised = False  # is b's share a batch norm's, which needs the sum with b?
+        self.lasting = False  # does somebody else keep b for backward all the same?
         self._value: Array | None = a if coefficients is None and slope == 1 else None
 
     @property
@@ -85,6 +86,8 @@ class Deferred:
             kernels.apply(self.a, self.map(), self._value, config.get_num_threads())
             for listener in listeners:
                 listener("memory", self, self._value)
+            if self.coefficients is None and self.slope == 0:
+                self.a = self._value  # v is act(v), and has the sign of a
         return self._value
 
     def array(self) -> Array:
@@ -103,8 +106,23 @@ class Deferred:
     def rectified(self, slope: float) -> Deferred:
         """The same t under another act."""
         new = Deferred(self.a, self.coefficients, self.b, slope)
-        new.normalised = self.normalised
+        new.normalised, new.lasting = self.normalised, self.lasting
         return new
+
+    def outline(self) -> Deferred:
+        """One of the same shape, act and sort that holds no numbers."""
+        return Deferred(np.broadcast_to(np.zeros((), self.dtype), self.a.shape), slope=self.slope)
+
+    def spare(self) -> bool:
+        """After forward's uses of v: keep either v or b, not both. True: v was let go, and is made again for backward."""
+        if self.coefficients is None or self._value is None:
+            return False
+        again = self.b is None or self.normalised or self.lasting  # what makes v is there without us
+        if again:
+            self._value = None
+        else:
+            self.b = None
+        return again
 
 
 Value = Array | Deferred
@@ -128,7 +146,11 @@ def loaded(x: Value, weights: int) -> tuple[Array, tuple[Array | None, Array, fl
 
 def place(x: Any) -> Deferred | None:
     """What the gradient of x has to know of it."""
-    return x if isinstance(x, Deferred) and not x.plain else None
+    if not isinstance(x, Deferred) or x.plain:
+        return None
+    if x.linear and not x.normalised and (x.b is not None or x.made):  # it asks neither for b nor for v
+        return Deferred(x.a, x.coefficients)
+    return x
 
 
 class Finish(NamedTuple):

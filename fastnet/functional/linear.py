@@ -73,11 +73,19 @@ def linear_backward(
 
     dy (N, F)  ->  dx (N, C) or None without `input_gradient`, dw (F, C) or None without `weight_gradient`, db (F,) or None.
     """
+    return linear_back(dy, saved, input_gradient, weight_gradient)
+
+
+def linear_back(
+    dy: Array, saved: LinearSaved, input_gradient: bool, weight_gradient: bool, dw: Array | None = None
+) -> tuple[Array | None, Any, Array | None]:
+    """linear_backward; `dw`: an array for the gradient of the weights."""
     x, w, bias = saved
     dy = _contiguous(checks.gradient("linear_backward", dy, (x.shape[0], w.shape[0]), x.dtype))
     packs, threads = _packs(x, w), config.get_num_threads()
     dx = memory.empty(x.shape, x.dtype) if input_gradient else None
-    dw = memory.empty(w.shape, x.dtype) if weight_gradient else None
+    if weight_gradient and dw is None:
+        dw = memory.empty(w.shape, x.dtype)
     if packs:
         if dx is not None:
             correlate(_pixels(dy), w[:, :, None, None], None, _pixels(dx), POINT, scatter=True)

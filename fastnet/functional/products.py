@@ -241,10 +241,11 @@ def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) 
         out += b
 
 
-def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry) -> Array:
+def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometry, dw: Array | None = None) -> Array:
     if not _is_depthwise(geometry, _depth(x), _depth(dy)):
-        return weights(x, dy, geometry)
-    dw = memory.empty((_depth(x), 1, *geometry.kernel), x.dtype)
+        return weights(x, dy, geometry, dw)
+    if dw is None:
+        dw = memory.empty((_depth(x), 1, *geometry.kernel), x.dtype)
     (source, load), dy = loaded(x, dw.size), _memory(dy)
     depthwise.weight_gradient(source, dy, dw, _numbers(geometry), load, config.get_num_threads())
     return dw

@@ -45,6 +45,11 @@ class _Rectifier(_Activation):
         kept = self._kept()
         if isinstance(kept, Deferred):
             checks.gradient(type(self).__name__, dy, kept.shape, kept.dtype)
+            if self._frees:
+                raise RuntimeError(
+                    f"{type(self).__name__} backward: in a net that frees what forward kept, the backward of a fused layer "
+                    "is the net's own; set fuse = False or free_after_backward(False)"
+                )
             return whole(deliver(dy, Into(kept)))  # type: ignore[no-any-return]
         return super().backward(dy)
 
@@ -52,7 +57,7 @@ class _Rectifier(_Activation):
         if not (isinstance(x, Deferred) and x.linear and 0 <= self.slope < 1):
             return super().carry(x)
         y = x.rectified(self.slope)
-        return self._keep(y, y)
+        return self._keep(y, y.outline() if self._frees else y)  # else this layer may be asked for its backward alone
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         if not isinstance(self._kept(), Deferred):

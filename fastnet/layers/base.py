@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from .. import memory
 from ..functional import checks
-from ..functional.deferred import Into, Value
+from ..functional.deferred import Deferred, Into, Value, place
 from ..memory import Array
 from ..parameters import Parameter
 from .calls import Plain, called, carry_array, carry_array_back, current, undone
@@ -93,6 +93,10 @@ class Layer:
         None: nobody needs it."""
         return carry_array_back(self, dy, into, accumulate)
 
+    def _remembers(self, x: Value) -> Deferred | None:
+        """What `carry_back` has to be told of the x of the latest `carry`."""
+        return place(x)
+
     def wants_statistics(self) -> bool:
         """Is this a batch norm that will take its input's statistics?"""
         return False
@@ -160,13 +164,17 @@ class Layer:
         return self._saved
 
     def _give(self, parameter: Parameter | None, gradient: Array | None, accumulate: bool) -> None:
-        """Write or add a parameter's gradient, if it is learning."""
-        if parameter is None or gradient is None or not parameter.requires_grad:
+        """Write or add a parameter's gradient, if it is learning and not in its place already."""
+        if parameter is None or gradient is None or not parameter.requires_grad or gradient is parameter.grad:
             return
         if accumulate:
             np.add(parameter.grad, gradient, out=parameter.grad)
         else:
             np.copyto(parameter.grad, gradient)
+
+    def _target(self, parameter: Parameter, accumulate: bool) -> Array | None:
+        """Where a product may write a parameter's gradient, so that it has no memory of its own; None: it is to be added."""
+        return parameter.grad if parameter.requires_grad and not accumulate else None
 
     # --- what it gets --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import functional
-from ..functional.deferred import Into, Value, deliver, whole
+from ..functional.deferred import Deferred, Into, Value, deliver, place, whole
 from ..memory import Array
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ class Plain:
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         return carry_array_back(self.layer, dy, into, accumulate)
+
+    def _remembers(self, x: Value) -> Deferred | None:
+        return place(x)
 
     def wants_statistics(self) -> bool:
         return False

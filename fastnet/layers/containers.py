@@ -16,7 +16,7 @@ from .volatile import Volatile
 
 
 class _Run(NamedTuple):
-    """What ran, what each of it was given as far as its gradient has to know, and what came out."""
+    """What ran, what each of it was given as far as its gradient has to know, and the same of what came out."""
 
     layers: list[Any]
     entered: list[Deferred | None]
@@ -78,8 +78,10 @@ class Sequential(Layer):
         return iter(self.children())
 
     def forward(self, x: Array) -> Array:
-        y: Array = whole(self.carry(x))
-        return y
+        y = self.carry(x)
+        if self.training:
+            self._saved = self._saved._replace(y=place(y))
+        return whole(y)  # type: ignore[no-any-return]
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         kept = self._kept()
@@ -93,21 +95,26 @@ class Sequential(Layer):
         before, modes = Volatile(self), [(layer, layer.training) for layer in self.modules()]
         y = self._run(x, statistics)
         self._forget()
-        return self._keep(y, _Again(x, statistics, before, modes, place(y), y.shape, y.dtype))
+        return self._keep(y, _Again(x, statistics, before, modes, self._end(y), y.shape, y.dtype))
 
     def _run(self, x: Value, statistics: bool) -> Value:
         layers = [layer._carrier() if self.fuse else Plain(layer) for layer in self._children.values()]
         entered = []
         for i, layer in enumerate(layers):
-            entered.append(place(x))
             following = layers[i + 1].wants_statistics() if i + 1 < len(layers) else statistics
-            x = layer.carry(x, statistics=following)
+            given, x = x, layer.carry(x, statistics=following)
+            entered.append(layer._remembers(given))
+            del given  # or it would live through the next layer's forward
             if i == 0 and self.training:
                 # x is accepted: the arrays of the last step need not be there beside this one's.
                 self._saved = None
                 for later in layers[1:]:
                     later._forget()
-        return self._keep(x, _Run(layers, entered, place(x), x.shape, x.dtype))
+        return self._keep(x, _Run(layers, entered, self._end(x), x.shape, x.dtype))
+
+    def _end(self, y: Value) -> Deferred | None:
+        """For a `backward` of its own of what `carry` gave; a net that frees is asked for that only after a `forward`."""
+        return None if self._frees else place(y)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         kept = self._kept()
@@ -175,7 +182,8 @@ class Residual(Layer):
         return whole(self.carry_back(dy, into, accumulate=accumulate))  # type: ignore[no-any-return]
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
-        entered = place(x)
+        entered = x if isinstance(x, Deferred) and not x.plain else None
+        spares = entered is not None and not entered.made and self._loads()
         if entered is not None and (self.shortcut is None or entered.b is not None):
             entered.memory()  # it is needed more than once: made here, then every user loads it
         y = self.body._carrier().carry(x)
@@ -188,11 +196,18 @@ class Residual(Layer):
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
         if isinstance(y, Deferred) and y.dtype == short.dtype:
-            both: Value = join(y, short)
+            joined = join(y, short)
+            spared = entered.spare() if entered is not None and spares else False
+            joined.lasting = self.shortcut is None and not spared and self._loads()
+            both: Value = joined
         else:
             both = add(whole(y), whole(short))
         parts = [(joins(part), place(part)) for part in (y, short)]
         return self._keep(both, (parts, y.shape, y.dtype))
+
+    def _loads(self) -> bool:
+        """Is what enters needed by convolutions only, which load it again in backward?"""
+        return all(isinstance(_first(part), Conv2d) for part in (self.body, self.shortcut) if part is not None)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         parts = self._kept()[0]

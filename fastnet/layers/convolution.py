@@ -103,7 +103,8 @@ class Conv2d(_Convolution):
         return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
-        dx, dw, db = convolve_back(dy, self._kept(), into, self.weight.requires_grad)
+        target = self._target(self.weight, accumulate)
+        dx, dw, db = convolve_back(dy, self._kept(), into, self.weight.requires_grad, target)
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx

@@ -1,7 +1,8 @@
 """The fully connected layer."""
 
 from .. import initializers
-from ..functional import checks, linear, linear_backward
+from ..functional import checks, linear
+from ..functional.linear import linear_back
 from ..memory import Array
 from .base import Layer
 
@@ -28,9 +29,8 @@ class Linear(Layer):
         return self._keep(*linear(x, self.weight.data, None if self.bias is None else self.bias.data))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
-        dx, dw, db = linear_backward(
-            dy, self._kept(), input_gradient=input_gradient, weight_gradient=self.weight.requires_grad
-        )
+        target = self._target(self.weight, accumulate)
+        dx, dw, db = linear_back(dy, self._kept(), input_gradient, self.weight.requires_grad, target)
         self._give(self.weight, dw, accumulate)
         self._give(self.bias, db, accumulate)
         return dx

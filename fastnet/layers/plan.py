@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import memory
-from ..functional import checks, trace
+from .._ext import memory as pool
+from ..functional import checks, packed, trace
 from ..functional.deferred import Deferred, Value
 from ..tables import ruled
 from .base import Layer
 from .volatile import Volatile
 from .watching import Method, methods, wrapped
 
-__all__ = ["Plan", "Row", "peak_memory", "plan"]
+__all__ = ["Plan", "Row", "peak_memory", "peaks", "plan"]
 
-NUMBERS, MOST = 400_000, 128  # of the input, and examples: the larger of two batches from which a peak is extrapolated
+NUMBERS, MOST = 400_000, 128  # of the input, and examples: up to so many a step is run to see its peak
+LEAST = 4  # examples, in any case
+SMALL = 100 << 20  # bytes: a peak below is seen quickly, whatever the batch
 
 
 class Row(NamedTuple):
@@ -85,69 +90,84 @@ def plan(net: Layer, input_shape: tuple[int, ...], *, training: bool = True) -> 
     """
     shape = tuple(checks.integer("plan", size, f"every size of input_shape {input_shape}", 1) for size in input_shape)
     many = max(2, min(MOST, NUMBERS // math.prod(shape)))
-    rows = _run(net, shape, min(many, 16), training)
-    peak = None
-    if training:
-        base, step = line_of_peaks(net, shape)
-
-        def peak(batch: int) -> int:
-            return int(base + batch * step)
-
+    rows, _ = _run(net, shape, min(many, 16), training)
+    peak = peaks(net, shape) if training else None
     what = "a training step" if training else "an inference"
     return Plan(f"{type(net).__name__} on an input of {' x '.join(map(str, shape))}: {what}", rows, peak)
 
 
-def line_of_peaks(net: Layer, input_shape: tuple[int, ...]) -> tuple[float, float]:
-    """(bytes, bytes per example) of the peak of a training step, from two batches."""
-    many = max(2, min(MOST, NUMBERS // math.prod(input_shape)))
-    few = many // 2
-    most, least = (peak_memory(net, input_shape, n) for n in (many, few))
-    step = (most - least) / (many - few)
-    return least - few * step, step
+def peaks(net: Layer, input_shape: tuple[int, ...]) -> Callable[[int], int]:
+    """The peak of a training step as a function of the batch: that of a step, or for batches that take long from two smaller
+    ones. The memory in use at each moment grows by the example, but another moment may be the largest then."""
+    most = max(LEAST, min(MOST, NUMBERS // math.prod(input_shape)))
+    known = lru_cache(lambda batch: _moments(net, input_shape, batch))
+
+    def peak(batch: int) -> int:
+        many = most
+        while many < batch and max(known(many)) < SMALL:
+            many *= 2
+        if batch <= many:
+            return max(known(batch))
+        few = many // 2
+        return max(int(b + (batch - many) * (b - a) / (many - few)) for a, b in zip(known(few), known(many)))
+
+    return peak
 
 
 def peak_memory(net: Layer, input_shape: tuple[int, ...], batch: int) -> int:
     """Bytes that a training step of so many examples has in use at its largest moment, beyond those before it."""
-    for _ in range(2):  # packed weights are kept from their second use on
-        _run(net, input_shape, batch, True)
+    return max(_moments(net, input_shape, batch))
+
+
+def _moments(net: Layer, input_shape: tuple[int, ...], batch: int) -> list[int]:
+    """The same for each layer's forward and backward."""
+    packed.clear()
+    gc.collect()  # what would be freed in between counts neither before nor after
     memory.empty_cache()
     before = memory.statistics()["live"]
-    _run(net, input_shape, batch, True)
-    return memory.statistics()["peak"] - before
+    _, moments = _run(net, input_shape, batch, True)
+    memory.empty_cache()
+    return [moment - before for moment in moments]
 
 
-def _run(net: Layer, shape: tuple[int, ...], batch: int, training: bool) -> list[Row]:
-    """The rows of a step of so many examples; the net is left as it was."""
+def _run(net: Layer, shape: tuple[int, ...], batch: int, training: bool) -> tuple[list[Row], list[int]]:
+    """The rows of a step of so many examples, and the bytes in use at each layer's largest moment; the net is left as it
+    was."""
     volatile, modes = Volatile(net), [(layer, layer.training) for layer in net.modules()]
     gradients = [(p, p.grad.copy()) for _, p in net.named_parameters()]
     dtypes = {p.data.dtype for _, p in net.named_parameters()}
     x = np.random.default_rng(0).standard_normal((batch, *shape)).astype(dtypes.pop() if dtypes else np.float32)
     net.train(training)
+    packed.clear()  # a step finds weights that are new
     rows: list[Row] = []
+    moments: list[int] = []
     # A layer of layers that knows of arrays only takes part as a whole, too.
     parts = [one for one in methods(net) if not (one.layer.children() and one.layer._carries())]
+    pool.mark()
     try:
-        with trace.recording() as passes, wrapped(parts, (watch := _Watch(passes, rows, batch)).noting):
+        with trace.recording() as passes, wrapped(parts, (watch := _Watch(passes, rows, moments, batch)).noting):
             y = net.forward(x)
             watch.note("", net, "forward")
             if training:
                 net.backward(np.ones_like(y), input_gradient=False)
                 watch.note("", net, "backward")
+            moments.append(pool.mark())
     finally:
         net._forget()
+        packed.clear()  # or the next pass would find weights that it has seen before, and keep their packed form
         volatile.restore()
         for parameter, gradient in gradients:
             np.copyto(parameter.grad, gradient)
         for layer, mode in modes:
             layer.training = mode
-    return rows
+    return rows, moments
 
 
 class _Watch:
     """Carries on what layers do, and writes a row about each call."""
 
-    def __init__(self, passes: list[trace.Pass], rows: list[Row], batch: int) -> None:
-        self.passes, self.rows, self.batch, self.seen = passes, rows, batch, 0
+    def __init__(self, passes: list[trace.Pass], rows: list[Row], moments: list[int], batch: int) -> None:
+        self.passes, self.rows, self.moments, self.batch, self.seen = passes, rows, moments, batch, 0
         self.outputs: dict[str, int] = {}
 
     def noting(self, one: Method, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,7 +194,9 @@ class _Watch:
                 trace.note(direction, [x], [new])
 
     def note(self, name: str, layer: Layer, direction: str) -> None:
-        """A row of what has been done since the last one."""
+        """A row of what has been done since the last one, and the most memory that it had in use."""
+        if name:
+            self.moments.append(pool.mark())
         new, self.seen = self.passes[self.seen :], len(self.passes)
         if not new and not name:
             return

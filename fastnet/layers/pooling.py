@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..functional import avg_pool2d_backward, max_pool2d_backward, pooling
-from ..functional.deferred import Deferred, Into, Value, deliver, finish_into, memory_of, whole
+from ..functional.deferred import Deferred, Into, Value, deliver, finish_into, memory_of, place, whole
 from ..memory import Array
 from .base import Layer
 
@@ -44,6 +44,12 @@ class MaxPool2d(Layer):
             x, slope, gated = x.rectified(1), x.slope, True
         y, saved = pooling.max_pool(x, self.window, self.ceil_mode)
         return self._keep(Deferred(memory_of(y), slope=slope), _Pool(saved, gated))
+
+    def _remembers(self, x: Value) -> Deferred | None:
+        kept = place(x)
+        if kept is None or kept.coefficients is not None or not (self._frees and self.training and self._kept().gated):
+            return kept
+        return kept.outline()  # the gradient is that of t = a already, and no batch norm wants a sum with it
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:
         saved, gated = self._kept()

@@ -7,7 +7,7 @@ import numpy as np
 from ..memory import Array
 from ..tables import ruled
 from .base import Layer
-from .plan import line_of_peaks
+from .plan import peaks
 from .watching import leaves, watched
 
 
@@ -72,5 +72,4 @@ def summarize(net: Layer, input_shape: tuple[int, ...], batch: int | None = None
     title = f"{type(net).__name__} on an input of {' x '.join(map(str, input_shape))}, per example"
     if batch is None:
         return Summary(title, rows)
-    base, step = line_of_peaks(net, input_shape)
-    return Summary(title, rows, batch, int(base + batch * step))
+    return Summary(title, rows, batch, peaks(net, input_shape)(batch))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nets_at_random import check, distance, taught
 
-from fastnet import BatchNorm2d, Conv2d, Identity, Layer, LeakyReLU, MaxPool2d, ReLU, Residual, Sequential
+from fastnet import BatchNorm2d, Conv2d, Identity, Layer, LeakyReLU, MaxPool2d, ReLU, Residual, Sequential, memory
 
 
 @pytest.mark.parametrize("first", range(0, 100, 20))
@@ -137,3 +137,41 @@ def test_a_folded_net_can_be_copied_pickled_converted_and_given_other_weights():
     folded.astype(np.float64)
     with pytest.raises(TypeError, match="convert one"):
         folded.forward(x)
+
+
+def kept(net, x):
+    """Numbers that a forward leaves in memory, and its output."""
+    net.free_after_backward().forward(x)  # the arrays of the step before are let go in this one
+    net._forget()
+    before = memory.statistics()["live"]
+    y = net.forward(x)
+    return (memory.statistics()["live"] - before) // x.itemsize, y
+
+
+def test_of_a_convolution_a_rectifier_and_a_max_pooling_only_maxima_and_winners_are_kept():
+    net = Sequential(Conv2d(3, 64, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(64, 5, 1))
+    x = np.ascontiguousarray(np.random.default_rng(3).standard_normal((7, 3, 64, 32)), np.float32)
+    found, y = kept(net, x)
+    maxima = 7 * 64 * 32 * 16
+    assert maxima * 5 / 4 + y.size <= found < maxima * 2
+
+
+def test_of_residual_blocks_every_second_value_is_kept_and_the_others_are_made_again():
+    def block():
+        return Residual(Sequential(Conv2d(32, 32, 3, padding=1), BatchNorm2d(32)))
+
+    def blocks(count):
+        layers = [layer for _ in range(count) for layer in (block(), ReLU())]
+        return Sequential(Conv2d(32, 32, 1), BatchNorm2d(32), ReLU(), *layers, Conv2d(32, 5, 1))
+
+    x = np.random.default_rng(4).standard_normal((6, 32, 40, 48)).astype(np.float32)
+    few, many = (kept(blocks(count), x)[0] for count in (2, 6))
+    assert many - few == pytest.approx(4 * x.size * 1.5, rel=0.05)  # z of each, v of every second
+
+
+def test_a_rectifier_alone_cannot_go_back_where_the_net_keeps_nothing_for_it():
+    net = Sequential(Conv2d(3, 4, 1), ReLU(), Conv2d(4, 5, 1)).free_after_backward()
+    y = net.forward(np.ones((2, 3, 6, 7), np.float32))
+    with pytest.raises(RuntimeError, match="fuse = False"):
+        net[1].backward(np.ones((2, 4, 6, 7), np.float32))
+    net.backward(y)
