@@ -45,10 +45,15 @@ def pack_weights(const float[:, :, :, :] w, const Py_ssize_t[:, ::1] lane, unsig
     cdef Py_ssize_t step = w.strides[0] // <Py_ssize_t>sizeof(float)
     cdef const float *source = &w[0, 0, 0, 0]
     cdef int refused = 0
+    # Neighbours in the order of tasks read the same cache lines of w: the steps of a column of tiles. Where filters lie side by
+    # side, those of 32 channels, then of the next column, so that memory is read in long pieces.
+    cdef Py_ssize_t blocks = ceil_div(w.shape[1], 32), run = steps, s, column
+    if w.strides[0] < w.strides[1] and steps % blocks == 0:
+        run = steps // blocks
     for task in prange(columns * steps, nogil=True, num_threads=threads, schedule="static",
                        use_threads_if=filters * steps * 32 > WORTH):
-        # Neighbours in the order of tasks read the same cache lines of w: the steps of one column of tiles.
-        refused += not pack_tile(source, &lane[task % steps, 0], step, filters, steps, task // steps, task % steps, planes, &out[0])
+        column, s = task // run % columns, task // (run * columns) * run + task % run
+        refused += not pack_tile(source, &lane[s, 0], step, filters, steps, column, s, planes, &out[0])
     return refused == 0
 
 
