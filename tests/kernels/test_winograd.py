@@ -8,6 +8,7 @@ from kernels.geometries import Convolution
 
 from fastnet import _ext, config, functional, reference
 from fastnet.functional import split_winograd, winograd
+from fastnet.functional.geometry import Geometry
 
 LEVELS = [WINOGRAD if level == "amx" else level for level in _ext.available_levels()]
 VECTORS = [level for level in LEVELS if level != WINOGRAD]  # where winograd.pyx computes
@@ -97,6 +98,15 @@ def test_what_does_not_fit_or_does_not_pay_is_left_to_the_direct_product(options
         out = np.empty((saved.shape[0], *saved.shape[2:], saved.shape[1]), np.float32)
         assert not winograd.correlate(saved.x, w, None, out, saved.geometry, scatter=False)
         assert not winograd.weights(saved.x, out, saved.geometry, np.empty_like(w))
+
+
+@each_vector_level
+def test_the_gradient_of_a_vector_of_channels_and_filters_stays_direct(level):
+    x, dy = np.ones((9, 12, 14, 16), np.float32), np.ones((9, 10, 12, 16), np.float32)
+    geometry = Geometry((3, 3), (1, 1), (0, 0), (1, 1), 1)
+    with at_level(level):
+        found = winograd.weights(x, dy, geometry, np.empty((16, 16, 3, 3), np.float32))
+    assert found == (_ext.load("winograd", level).LANES < 16)
 
 
 @on_tiles
