@@ -21,6 +21,7 @@
 #define AMX_ROWS 16  /* rows of a tile */
 #define AMX_BYTES 64 /* bytes of a row: a slot */
 #define AMX_TILE (AMX_ROWS * AMX_BYTES)
+#define AMX_BRIEF 12 /* multiplications for a tile of sums: a product of fewer is soon done */
 
 #define LOAD(tile, place, step) \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(place), "r"((ptrdiff_t)(step)))
@@ -126,9 +127,12 @@ AMX_INLINE void amx_steps(const int PLANES, const int MT, const int NT, const am
     const float zeros[32] = {0};
     const float *const from = start ? start : zeros;
     float part[4][AMX_ROWS][32] __attribute__((aligned(64))), *to[4];
+    /* Where outputs are to be read, or a product is short, their lines are fetched meanwhile; else that only holds up the loading of
+     * tiles: 16 channels 3x3, 32x32, `highest`, took 3.9 ms with, 3.2 without it. */
+    const int brief = !start || PLANES * (PLANES + 1) / 2 * steps < AMX_BRIEF;
     for (int m = 0; m < MT; m++) {
         to[m] = start ? out[m] : part[m][0];
-        for (int r = 0; r < AMX_ROWS; r++) /* written when the sums are done */
+        for (int r = 0; r < AMX_ROWS && brief; r++)
             for (int n = 0; n < NT; n++) _mm_prefetch(out[m] + r * out_step + 16 * n, _MM_HINT_T0);
     }
     const ptrdiff_t bytes = (start ? out_step : 32) * (ptrdiff_t)sizeof(float);

@@ -159,7 +159,6 @@ static inline int amx_winograd_splits(const amx_winograd_work *w) {
 AMX_INLINE void amx_winograd_steps(const int PLANES, const int MT, const amx_operand *a, const amx_operand *b, ptrdiff_t steps,
                                    float *out, amx_winograd_work *w) {
     const ptrdiff_t bytes = 32 * (ptrdiff_t)sizeof(float);
-    for (int r = 0; r < 2 * MT * AMX_ROWS; r++) _mm_prefetch(out + 16 * r, _MM_HINT_T0); /* written when the sums are done */
     BARRIER;
     ZERO(0); ZERO(1);
     if (MT > 1) { ZERO(2); ZERO(3); }
