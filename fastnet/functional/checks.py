@@ -16,7 +16,7 @@ def floats(op: str, x: Any, ndim: int | None = None, name: str = "x") -> Array:
     behind the first."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{op}: {name} must be a NumPy array, found {type(x).__name__}")
-    if x.dtype.newbyteorder("=") not in FLOATS:
+    if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{op}: {name} must be float32 or float64, found {x.dtype}")
     if ndim is not None and x.ndim != ndim:
         raise ValueError(f"{op}: {name} must have {ndim} dimensions, found shape {x.shape}")

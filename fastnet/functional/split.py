@@ -164,14 +164,11 @@ def correlate(
     if line:
         image, load, out, done = lines((image, load, out, done), line)
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
-    if scatter:
-        parts = w.reshape(groups, channels, filters, *w.shape[2:]).swapaxes(1, 2)
-    else:
-        parts = w.reshape(groups, filters, channels, *w.shape[2:])
-    strides = _numbers(parts)[2:]
+    first, second, *rest = _numbers(w)
+    strides = (first if scatter else second, *rest)
     starts, steps = _steps(image.shape[1:3], out.shape[1:3], geometry, scatter, channels, filters, strides, planes)
     key = ("amx", planes, scatter, geometry, starts)
-    make = partial(_pack, parts, steps, planes)
+    make = partial(_pack, w, groups, scatter, steps, planes)
     panels = packed(w, key, make) if keep else make()
     if panels is None:
         return False
@@ -230,13 +227,17 @@ def _twice(given: Any) -> Any:
 
 def lines(given: Any, line: int) -> Any:
     """All images in nested tuples as lines of so many pixels."""
+    if given is None:
+        return None
     if isinstance(given, tuple):
-        return tuple(lines(each, line) for each in given)
+        return tuple([lines(each, line) for each in given])
     return given.reshape(1, -1, line, given.shape[3]) if isinstance(given, np.ndarray) and given.ndim == 4 else given
 
 
-def _pack(parts: Array, steps: list[Phase], planes: int) -> Array | None:
+def _pack(w: Array, groups: int, scatter: bool, steps: list[Phase], planes: int) -> Array | None:
     """The packed weights of every phase, each of all groups, one behind the other: their array is looked at once for all."""
+    parts = w.reshape(groups, -1, *w.shape[1:])
+    parts = parts.swapaxes(1, 2) if scatter else parts
     panels, at = memory.empty((len(parts) * sum(phase.size for phase in steps),), np.uint8), 0
     for _, form, size, pairs in steps:
         for part in parts if not pairs else [_shifted(parts[0], pairs)]:
