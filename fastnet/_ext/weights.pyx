@@ -24,8 +24,10 @@ cdef enum:
     PIXELS = 100            # of dy, at most, that stay in the first-level cache while the weight tiles go by: 14x14 are twice 98
     PARTIALS = 4 << 20      # bytes of partial weight gradients
     SUMMED = 1024           # pixels in a partial, at least: adding it up must cost little beside making it
-    SHARES = 12             # tasks wanted
-    NEAR = 512 << 10        # bytes of a task's sums that stay in the second-level cache, beside the block
+    SHARES = 8              # tasks wanted, at least
+    TASKS = 32              # and at most, where it is work enough
+    WORTH_TASK = 1 << 27    # multiply-adds of each of them
+    NEAR = 1280 << 10       # bytes of a task's sums that stay in the second-level cache, beside the block
     ROWS = 8                # pixels of dy that are packed together
     LINE = 64               # bytes
     LEAST = 128             # sums of a filter that a task has, at least
@@ -83,19 +85,20 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
 
 
 cdef Shares share(const Strip *s, Py_ssize_t depth, Py_ssize_t panels, Py_ssize_t panel, Py_ssize_t size, bint point) noexcept nogil:
-    """The cut into about SHARES tasks that moves the fewest numbers of `size` bytes: each chunk reads x, each slice dy, a part has
+    """The cut into about as many tasks as are wanted that moves the fewest numbers of `size` bytes: each chunk reads x, each slice dy, a part has
     sums that are added at the end, and sums that do not stay near are read and written for every group of pixels."""
     cdef Shares w, best
-    cdef Py_ssize_t pixels = s.images * s.rows * s.columns, sums = depth * panels * panel, limit, most_slices, wanted
+    cdef Py_ssize_t pixels = s.images * s.rows * s.columns, sums = depth * panels * panel, limit, most_slices, wanted, tasks
     best.parts, best.chunks, best.slices, best.point = 1, 1, 1, point
     cdef double cost, least_cost = -1, x = s.images * s.height * s.width * s.channels, dy = pixels * panels * panel
     limit = most(1, least(least(pixels // SUMMED, s.images), PARTIALS // (sums * size)))
-    most_slices = most(1, least(SHARES, depth // LEAST))
-    wanted = least(SHARES, limit * panels * most_slices)
+    tasks = most(SHARES, least(TASKS, pixels * sums // WORTH_TASK))
+    most_slices = most(1, least(tasks, depth // LEAST))
+    wanted = least(tasks, limit * panels * most_slices)
     w.point = point
-    for w.chunks in range(1, least(panels, SHARES) + 1):
+    for w.chunks in range(1, least(panels, tasks) + 1):
         for w.slices in range(1, most_slices + 1):
-            w.parts = least(limit, ceil_div(SHARES, w.chunks * w.slices))
+            w.parts = least(limit, ceil_div(tasks, w.chunks * w.slices))
             if w.parts * w.chunks * w.slices < wanted:
                 continue
             cost = w.chunks * (1 if point else 2 * w.slices) * x + w.slices * dy + 2 * w.parts * sums
