@@ -77,10 +77,10 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
     w.tiles = w.groups if w.kinds else 2 * w.groups
     w.block_pairs, w.block_rows, w.parts = cut[0], cut[1], cut[2]
     r = room_of(&w, ceil_div(panels, cut[3]), ceil_div(w.chunks, cut[4]))
-    cdef unsigned char[::1] scratch = Block(room(r.size * threads))
+    cdef unsigned char[::1] scratch = Block(r.size * threads)
     # With several parts, their sums lie in turn, of all filters and chunks; with one, each task has its own and is done with them.
     cdef Py_ssize_t partial = 2 * panels * w.chunks * ceil_div(w.tiles, 2) * PAIR
-    cdef unsigned char[::1] sums = Block(room(w.parts * partial * sizeof(float)) if w.parts > 1 else 0)
+    cdef unsigned char[::1] sums = Block(w.parts * partial * sizeof(float) if w.parts > 1 else 0)
     cdef float *partials = <float *>&sums[0] if w.parts > 1 else NULL
     cdef float *out = &dw[0, 0]
     cdef const int *places = &index[0]
@@ -106,11 +106,6 @@ cdef void repeat(Work *w):
         for i in range(width):
             w.table[r * width + i] = w.x_load.coefficients[r * w.x_load.columns + i % w.channels]
     w.x_load.coefficients, w.x_load.columns = w.table, width
-
-
-cdef inline Py_ssize_t room(Py_ssize_t size) noexcept:
-    """From 4 MB on, memory lies in huge pages: 2 to 10 % faster."""
-    return most(size, 4 << 20) if size > 1 << 19 else size
 
 
 cdef Room room_of(const Work *w, Py_ssize_t panels, Py_ssize_t chunks):
