@@ -214,14 +214,17 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     ride.load, ride.map, ride.strip = loading_of(source, load), load_of(source, load), NULL
     ride.kind, ride.finish, ride.row = kind, finishing_of(target, finish), ceil_div(filters, 16) * 16
     cdef Py_ssize_t width = row_width(channels)
-    cdef unsigned char[::1] wide = Block(COEFFICIENTS * width * sizeof(float))
+    cdef unsigned char[::1] wide = None, parts = None
     if (padded or t.lined) and load is not None:
+        wide = Block(COEFFICIENTS * width * sizeof(float))
         ride.map.coefficients = widen(ride.load.coefficients + channel, ride.load.columns, channels, <float *>&wide[0], width)
         ride.map.columns, ride.strip = width, &ride.map
     if t.lined and load is not None:
         ride.load.coefficients, ride.load.columns = <const float *>ride.map.coefficients, width
-    cdef unsigned char[::1] parts = Block((s.blocks if ride.kind else 0) * SUMS * ride.row * sizeof(double) + 1)
-    ride.parts = <double *>&parts[0]
+    ride.parts = NULL
+    if ride.kind:
+        parts = Block(s.blocks * SUMS * ride.row * sizeof(double))
+        ride.parts = <double *>&parts[0]
     cdef int refused = 0
     for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=tasks > 1):

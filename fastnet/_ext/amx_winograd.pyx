@@ -165,8 +165,11 @@ def correlate(const float[:, :, :, ::1] x, const Py_ssize_t[::1] lead, const uns
     cdef Ride ride
     ride.load, ride.finish = loading_of(source, load), finishing_of(target, finish)
     ride.kind, ride.row = finish[0] if finish else NOTHING, panels * PANEL
-    cdef unsigned char[::1] part = Block((many if ride.kind else 0) * SUMS * ride.row * sizeof(double) + 1)
-    ride.parts = <double *>&part[0]
+    cdef unsigned char[::1] part = None
+    ride.parts = NULL
+    if ride.kind:
+        part = Block(many * SUMS * ride.row * sizeof(double))
+        ride.parts = <double *>&part[0]
     cdef int refused = 0
     cdef unsigned mode
     for task in prange(tasks * chunks, nogil=True, num_threads=threads, schedule="dynamic",

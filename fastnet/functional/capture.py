@@ -35,6 +35,7 @@ class Program:
             finally:
                 for module, name, function in undo:
                     setattr(module, name, function)
+        self._ready = [(_of_type(function, args), _views(args), result) for function, args, result in self.calls]
 
     def _listen(self) -> list[tuple[Any, str, Any]]:
         """Put a recorder in front of every kernel; what stood there."""
@@ -73,7 +74,7 @@ class Program:
     def run(self, x: Array) -> bool:
         """The output for x; False where a kernel answers otherwise than when it was recorded (numbers that do not split)."""
         np.copyto(self.input, x)
-        return all(function(*args) == result for function, args, result in self.calls)
+        return all(function(*args) == result for function, args, result in self._ready)
 
     def proves(self, forward: Callable[[Array], Array]) -> bool:
         """Does it give forward's bits for other numbers?"""
@@ -81,3 +82,19 @@ class Program:
         np.copyto(other, np.random.default_rng(0).standard_normal(other.shape), casting="same_kind")
         wanted = forward(other)
         return self.run(other) and np.array_equal(self.output, wanted, equal_nan=True)
+
+
+def _of_type(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    """A kernel for the one type of number it was called with: that need not be found out again."""
+    dtype = next((array.dtype.char for array in args if isinstance(array, np.ndarray)), "")
+    name = {"f": "float", "d": "double"}.get(dtype, "")
+    found: Callable[..., Any] = function[name] if name in getattr(function, "__signatures__", ()) else function  # type: ignore[index]
+    return found
+
+
+def _views(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arrays as views, which say faster than arrays what is in them: 14 us of the 485 of ResNet-20's calls."""
+    return tuple(
+        memoryview(arg) if isinstance(arg, np.ndarray) else _views(arg) if isinstance(arg, tuple) else arg
+        for arg in args
+    )
