@@ -16,7 +16,7 @@ from fastnet._ext.amx cimport (
     amx_fill_windows, amx_gradient, amx_pack_weights, amx_product, amx_statistics, clear, finishing_of, loading_of,
 )
 from fastnet._ext.columns cimport row_width
-from fastnet._ext.ride cimport COEFFICIENTS, NOTHING, STATISTICS, SUMS, Load, add_parts, load_of, widen
+from fastnet._ext.ride cimport COEFFICIENTS, NOTHING, RESULT, STATISTICS, SUMS, Load, add_parts, load_of, widen
 from fastnet._ext.strip cimport Strip, ceil_div, fill_strip, least, most, strip_of
 from fastnet._ext.work cimport WORTH, shares
 
@@ -181,9 +181,8 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
         return True
     cdef Strip s = strip_of(x, channel, channels, lead, step, fold, out_count[0], out_count[1])
     cdef int kind = finish[0] if finish else NOTHING
-    # Blocks that leave sums are cut by the shape alone.
     cdef Py_ssize_t tasks = shares(ceil_div(channels * fold[0] * fold[1], 32) * 32 * group.shape[0] * filters * s.images * s.rows * s.columns, threads)
-    cdef Slots t = lay_out(&s, group, fold, filters, planes, 1 if kind else tasks)
+    cdef Slots t = lay_out(&s, group, fold, filters, planes, tasks if kind == NOTHING or kind == RESULT else 1)   # sums: by the shape alone
     s.span = [t.reach[0] + fold[0], t.reach[1] + fold[1]]
     cdef Target o
     o.filter, o.filters, o.height, o.width, o.depth = filter, filters, out.shape[1], out.shape[2], out.shape[3]
@@ -219,15 +218,13 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
         wide = Block(COEFFICIENTS * width * sizeof(float))
         ride.map.coefficients = widen(ride.load.coefficients + channel, ride.load.columns, channels, <float *>&wide[0], width)
         ride.map.columns, ride.strip = width, &ride.map
-    if t.lined and load is not None:
-        ride.load.coefficients, ride.load.columns = <const float *>ride.map.coefficients, width
-    ride.parts = NULL
+        if t.lined:
+            ride.load.coefficients, ride.load.columns = <const float *>ride.map.coefficients, width
     if ride.kind:
         parts = Block(s.blocks * SUMS * ride.row * sizeof(double))
         ride.parts = <double *>&parts[0]
     cdef int refused = 0
-    for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic",
-                       use_threads_if=tasks > 1):
+    for task in prange(s.blocks * chunks, nogil=True, num_threads=threads, schedule="dynamic", use_threads_if=tasks > 1):
         refused += not correlate_block(source, &s, &t, task // chunks, offset, &packed[0], start, target, &o, &ride,
                                        task % chunks * panels // chunks, (task % chunks + 1) * panels // chunks,
                                        &scratch[0] + room * threadid())

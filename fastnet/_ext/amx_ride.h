@@ -75,7 +75,7 @@ AMX_INLINE void amx_statistics_of(const int VECTORS, const __mmask16 *valid, con
 }
 
 /* g = act'(t) * (g + add) of 16 channels, and the sums of g, g * (a - center), g * (b - center'). GATE: 0: act' is 1; 1: v's sign
- * is t's; 2: t is computed. ahead: where the numbers of the next piece stand, one fetched for each vector. */
+ * is t's; 2: t is computed, or without arrays it is g + add. ahead: where the numbers of the next piece stand, one fetched for each vector. */
 AMX_INLINE void amx_gradient_of(const int ARRAYS, const int GATE, const int ADD, const amx_finish *f, __mmask16 valid, float *g,
                                 ptrdiff_t at, ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channel, double *part, ptrdiff_t row,
                                 ptrdiff_t ahead, ptrdiff_t ahead_step) {
@@ -100,7 +100,7 @@ AMX_INLINE void amx_gradient_of(const int ARRAYS, const int GATE, const int ADD,
             if (GATE) {
                 __m512 t = zero;
                 if (GATE == 1) t = _mm512_maskz_loadu_ps(valid, f->value + at);
-                if (GATE == 2) t = _mm512_fmadd_ps(a, m.scale, m.shift);
+                if (GATE == 2) t = ARRAYS > 0 ? _mm512_fmadd_ps(a, m.scale, m.shift) : v;
                 if (GATE == 2 && ARRAYS > 1) t = _mm512_fmadd_ps(b, m.other_scale, t);
                 const __mmask16 low = _mm512_cmp_ps_mask(t, zero, _CMP_LE_OQ);
                 const __m512i less = _mm512_and_si512(_mm512_castps_si512(_mm512_mul_ps(v, slope)), stays);
@@ -147,7 +147,7 @@ static inline void amx_gradient(const amx_finish *f, float *out, ptrdiff_t at, p
         const ptrdiff_t many = pixels < piece ? pixels : piece;
         for (ptrdiff_t c = 0; c < channels; c += 16) {
             switch ((arrays * 3 + gate) * 2 + (f->add != NULL)) {
-            CASE(0, 0, 0) CASE(0, 0, 1) CASE(0, 1, 0) CASE(0, 1, 1)
+            CASE(0, 0, 0) CASE(0, 0, 1) CASE(0, 1, 0) CASE(0, 1, 1) CASE(0, 2, 0) CASE(0, 2, 1)
             CASE(1, 0, 0) CASE(1, 0, 1) CASE(1, 1, 0) CASE(1, 1, 1) CASE(1, 2, 0) CASE(1, 2, 1)
             CASE(2, 0, 0) CASE(2, 0, 1) CASE(2, 1, 0) CASE(2, 1, 1) CASE(2, 2, 0) CASE(2, 2, 1)
             }

@@ -19,7 +19,7 @@ from fastnet._ext.memory import Block
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.ride cimport (
-    COEFFICIENTS, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, widen,
+    COEFFICIENTS, NOTHING, RESULT, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, widen,
 )
 from fastnet._ext.strip cimport Strip, ceil_div, channel_block, cut, least, most, open_strip, strip_numbers, strip_of
 from fastnet._ext.tile cimport (
@@ -130,7 +130,7 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     if s.mapped and s.span[0] <= s.step[0]:     # each chunk maps its strips anew: rather more blocks, which share no rows, than chunks
         numbers = most(1, least(numbers, <Py_ssize_t>(strips * chunks / TASKS)))
     cdef Py_ssize_t tasks = shares(<Py_ssize_t>(weights * s.images * s.rows * s.columns), threads)
-    if not r.finish.kind and tasks > chunks:    # few images: their rows are shared out
+    if (r.finish.kind == NOTHING or r.finish.kind == RESULT) and tasks > chunks:    # few images: their rows are shared out
         numbers = least(numbers, most(<Py_ssize_t>(strips * chunks / tasks), strip_numbers(&s) * LEAST // (s.rows * s.columns)))
     cut(&s, most(ceil_div(s.images, ceil_div(TASKS, chunks)), ceil_div(LEAST, s.rows * s.columns)), numbers)
     chunks = most(chunks, least(panels, ceil_div(TASKS, s.blocks)))

@@ -13,7 +13,7 @@
 #include "vector.h"
 
 enum { RIDE_RUN = 16, RIDE_NUMBERS = 4096 }; /* pixels summed before double; numbers whose pixels are taken together */
-enum { RIDE_STATISTICS = 1, RIDE_GRADIENT = 2, RIDE_SUMS = 4 };
+enum { RIDE_STATISTICS = 1, RIDE_GRADIENT = 2, RIDE_RESULT = 3, RIDE_SUMS = 4 };
 
 /* NULL: nothing to add; v is not at hand; t has no first, no second array. */
 typedef struct {
@@ -91,7 +91,7 @@ TILE_INLINE void NAME(ride_statistics)(const REAL *v, ptrdiff_t pixels, ptrdiff_
 }
 
 /* g = act'(t) * (g + add) for so many pixels of a vector of channels, and the sums of g, g * (a - center), g * (b - center').
- * ARRAYS: of t; GATE: 0: act' is 1; 1: v's sign is t's; 2: t is computed. */
+ * ARRAYS: of t; GATE: 0: act' is 1; 1: v's sign is t's; 2: t is computed, or without arrays it is g + add, so that g is act(t). */
 TILE_INLINE void NAME(ride_gradient)(const int ARRAYS, const int GATE, const int ADD, const ride_finish *f, REAL *g, ptrdiff_t at,
                                      ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channel, double *part, ptrdiff_t row) {
     const REAL *rows = (const REAL *)f->coefficients + channel;
@@ -111,7 +111,8 @@ TILE_INLINE void NAME(ride_gradient)(const int ARRAYS, const int GATE, const int
             if (GATE) {
                 VEC t = zero;
                 if (GATE == 1) t = AT((const REAL *)f->value + at);
-                if (GATE == 2) t = a * scale + shift;
+                if (GATE == 2) t = v;
+                if (GATE == 2 && ARRAYS > 0) t = a * scale + shift;
                 if (GATE == 2 && ARRAYS > 1) t = b * other_scale + t;
                 VEC less = v * slope;
                 if (cut) less = zero;
@@ -133,8 +134,8 @@ static inline void NAME(ride_vector)(const ride_finish *f, REAL *out, ptrdiff_t 
                                      ptrdiff_t channel, double *part, ptrdiff_t row) {
     const int arrays = f->a == NULL ? 0 : f->b == NULL ? 1 : 2, gate = f->slope == 1 ? 0 : f->value != NULL ? 1 : 2;
     if (f->kind == RIDE_STATISTICS) NAME(ride_statistics)(out + at, pixels, step, part, row);
-    if (f->kind == RIDE_GRADIENT) switch ((arrays * 3 + gate) * 2 + (f->add != NULL)) {
-        CASE(0, 0, 0) CASE(0, 0, 1) CASE(0, 1, 0) CASE(0, 1, 1)
+    if (f->kind == RIDE_GRADIENT || f->kind == RIDE_RESULT) switch ((arrays * 3 + gate) * 2 + (f->add != NULL)) {
+        CASE(0, 0, 0) CASE(0, 0, 1) CASE(0, 1, 0) CASE(0, 1, 1) CASE(0, 2, 0) CASE(0, 2, 1)
         CASE(1, 0, 0) CASE(1, 0, 1) CASE(1, 1, 0) CASE(1, 1, 1) CASE(1, 2, 0) CASE(1, 2, 1)
         CASE(2, 0, 0) CASE(2, 0, 1) CASE(2, 1, 0) CASE(2, 1, 1) CASE(2, 2, 0) CASE(2, 2, 1)
     }

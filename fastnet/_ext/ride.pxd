@@ -25,6 +25,7 @@ cdef enum:              # kinds of Finish, as in ride.h
     NOTHING
     STATISTICS          # its sums, (2, channels) of double: mean, and sum of squared deviations from it
     GRADIENT            # (3, channels), added to: of g, g * (a - center), g * (b - center'), with g = act'(t) * (dv + add)
+    RESULT              # none: out = act(out + add), so its blocks may be cut anyhow
 
 cdef enum:
     SUMS = 4            # rows of a part: STATISTICS needs a shift, a sum, a sum of squares, a count

@@ -17,7 +17,7 @@ from fastnet._ext.memory import Block
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.flush cimport flush, restore
 from fastnet._ext.ride cimport (
-    COEFFICIENTS, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, load_run, widen,
+    COEFFICIENTS, RESULT, SUMS, Finish, Load, add_parts, finish as finish_pixels, finish_of, load_of, load_run, widen,
 )
 from fastnet._ext.strip cimport ceil_div, channel_block, least, most
 from fastnet._ext.tile cimport TILE_VECS, lanes, most_run, panel_count, panel_start, tile_run
@@ -112,7 +112,7 @@ def correlate(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channe
     cdef Py_ssize_t widest = least(TILE_VECS, p.vectors) * p.lanes
     if tiles == 0:
         return True
-    cdef Py_ssize_t tasks = 1 if finish else shares(16 * tiles * channels * filters, threads)
+    cdef Py_ssize_t tasks = 1 if finish and finish[0] != RESULT else shares(16 * tiles * channels * filters, threads)
     blocks = most(least(tasks, tiles // LEAST), ceil_div(tiles, most(LEAST, SCRATCH // (16 * sizeof(float)) // (channels + widest))))
     p.block = ceil_div(tiles, blocks)
     blocks = ceil_div(tiles, p.block)

@@ -95,6 +95,5 @@ def _of_type(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..
 def _views(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Arrays as views, which say faster than arrays what is in them: 14 us of the 485 of ResNet-20's calls."""
     return tuple(
-        memoryview(arg) if isinstance(arg, np.ndarray) else _views(arg) if isinstance(arg, tuple) else arg
-        for arg in args
+        arg.data if isinstance(arg, np.ndarray) else _views(arg) if isinstance(arg, tuple) else arg for arg in args
     )

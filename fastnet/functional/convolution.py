@@ -50,6 +50,8 @@ def convolve(
     n, height, width, _ = image.a.shape if isinstance(image, Deferred) else image.shape
     size = (height, width) if same else _output(geometry, height, width)
     y = memory.empty((n, *size, w.shape[0]), image.dtype)
+    if finish is not None and finish.add is not None and finish.add.shape != y.shape:
+        raise ValueError(f"conv2d: the output has shape {y.shape}, what is added to it {finish.add.shape} (N, H, W, C)")
     began = trace.begin()
     gather(image, w, b, y, geometry, finish)
     trace.product("product", began, [image], y, finish)

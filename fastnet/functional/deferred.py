@@ -16,7 +16,7 @@ from .. import config, memory
 from .._ext import channelwise as kernels
 from ..memory import Array
 
-STATISTICS, GRADIENT = 1, 2  # kinds of Finish, as ride.pxd has them
+STATISTICS, GRADIENT, RESULT = 1, 2, 3  # kinds of Finish, as ride.pxd has them
 listeners: list[Any] = []  # called with ("memory" or "finish", who, the array) when one of them gets a pass of its own
 ROWS = 5  # of coefficients: center, scale, shift, center', scale'
 SHARES = 32  # numbers of a source per weight; fewer: the weights are taken in shares
@@ -154,7 +154,8 @@ def place(x: Any) -> Deferred | None:
 
 
 class Finish(NamedTuple):
-    """What is done to an output while it is cached, and its sums: (2, C) of STATISTICS, (3, C) of a GRADIENT."""
+    """What is done to an output while it is cached, and its sums: (2, C) of STATISTICS, (3, C) of a GRADIENT, none of a RESULT,
+    which is act(output + add)."""
 
     kind: int
     sums: Array
@@ -202,6 +203,11 @@ def memory_of(x: Value) -> Array:
 def statistics_wanted(channels: int) -> Finish:
     """For the batch norm that follows a product."""
     return Finish(STATISTICS, np.zeros((2, channels)))
+
+
+def result(slope: float, add: Array | None = None) -> Finish:
+    """act(output + add), in inference: nobody wants sums."""
+    return Finish(RESULT, np.zeros((1, 1)), add, slope=slope)
 
 
 def finish_into(into: Into, *, gated: bool = False) -> Finish | None:

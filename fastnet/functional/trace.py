@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .deferred import GRADIENT, Deferred, Finish, listeners
+from .deferred import GRADIENT, RESULT, Deferred, Finish, listeners
 
 
 class Pass(NamedTuple):
@@ -76,7 +76,7 @@ def _heard(what: str, given: Any, out: Any) -> None:
     if what == "memory":
         note(_load(given), [given.a, given.b], [out])
     else:
-        changed = given.kind == GRADIENT and (given.add is not None or given.slope != 1)
+        changed = given.kind in (GRADIENT, RESULT) and (given.add is not None or given.slope != 1)
         note(_finished(given), [out, *_looks(given)], [out] if changed else [])
 
 
@@ -87,12 +87,14 @@ def _load(x: Deferred) -> str:
 
 
 def _finished(finish: Finish) -> str:
+    if finish.kind == RESULT:
+        return ", ".join(["addition"] * (finish.add is not None) + ["rectifier"] * (finish.slope != 1))
     return "sums" if finish.kind != GRADIENT or (finish.add is None and finish.slope == 1) else "gate and sums"
 
 
 def _looks(finish: Finish) -> list[Any]:
     """The arrays that a Finish reads beside the output."""
-    if finish.kind != GRADIENT:
+    if finish.kind not in (GRADIENT, RESULT):
         return []
     sign = [finish.value] if finish.slope != 1 and finish.value is not None else []
     return [finish.add, *sign, finish.a, finish.b]

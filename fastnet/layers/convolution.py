@@ -82,8 +82,12 @@ class Conv2d(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, False)
 
     def forward(self, x: Array) -> Array:
-        y, saved = self._convolve(x, None)
+        y, saved = self._convolve(x, self._finish())
         return self._keep(y.transpose(0, 3, 1, 2), saved)
+
+    def _finish(self) -> Finish | None:
+        """What `fold` has put onto the output."""
+        return None
 
     def _convolve(self, x: Value, finish: Finish | None) -> tuple[Array, Conv2dSaved]:
         same = self.settings["padding"] == "same"
@@ -98,7 +102,7 @@ class Conv2d(_Convolution):
         return dx
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
-        finish = statistics_wanted(self.out_channels) if statistics else None
+        finish = statistics_wanted(self.out_channels) if statistics else self._finish()
         y, saved = self._convolve(x, finish)
         return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
 

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from kernels.exactness import at_level, threads
 
 import fastnet
 from fastnet import (
@@ -12,11 +13,13 @@ from fastnet import (
     Conv2d,
     Flatten,
     Layer,
+    LeakyReLU,
     Linear,
     MaxPool2d,
     ReLU,
     Residual,
     Sequential,
+    _ext,
     models,
 )
 from fastnet.layers import folding
@@ -65,6 +68,51 @@ def test_a_program_gives_the_bits_of_the_layers(name):
     for _ in range(3):
         x = rng.standard_normal((2, *shape)).astype(np.float32)
         assert np.array_equal(folded.forward(x), folded.net.forward(x))
+
+
+def ends(width, slope, short):
+    """A block of two convolutions whose shortcut is a convolution, or not there."""
+    body = Sequential(Conv2d(6, 8, 3, padding=1), LeakyReLU(slope), Conv2d(8, width, 3, padding=1), BatchNorm2d(width))
+    return Sequential(Conv2d(3, 6, 3), ReLU(), Residual(body, short), LeakyReLU(slope), Conv2d(width, 2, 1), ReLU())
+
+
+@pytest.mark.parametrize("level", _ext.available_levels())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rectifiers_and_additions_are_done_by_the_convolutions_before_them(dtype, level):
+    for net in (ends(6, 0.25, None), ends(33, 0.0, Conv2d(6, 33, 1))):
+        x = np.random.default_rng(6).standard_normal((2, 3, 10, 19)).astype(dtype)
+        net, found = trained(net, (3, 10, 19), dtype), []
+        wanted, folded = net.forward(x), net.fold()
+        assert not any(isinstance(layer, ReLU | LeakyReLU) for layer in folded.net[2:])
+        with at_level(level):
+            for count in (1, 2, 5):
+                with threads(count):
+                    found.append(folded.net.forward(x))
+        assert all(np.array_equal(y, found[0]) for y in found)
+        np.testing.assert_allclose(found[0], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+        folded.net.fuse = False
+        np.testing.assert_allclose(folded.net.forward(x), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_numbers_that_are_not_finite_stay_so_in_a_folded_block():
+    net = trained(ends(6, 0.25, None), (3, 9, 8))
+    x = np.random.default_rng(7).standard_normal((1, 3, 9, 8)).astype(np.float32)
+    x[0, 1, 4, 4] = np.nan
+    assert np.array_equal(np.isnan(net.fold().forward(x)), np.isnan(net.forward(x)))
+
+
+def test_a_rectifier_in_front_of_a_pool_is_left_to_it_and_those_of_a_user_alone():
+    class Own(ReLU):
+        pass
+
+    net = Sequential(Conv2d(3, 4, 3), ReLU(), MaxPool2d(2), Conv2d(4, 5, 1), Own(), Linear(2, 3), ReLU()).fold().net
+    assert [type(layer) for layer in net] == [Conv2d, ReLU, MaxPool2d, Conv2d, Own, Linear, ReLU]
+
+
+def test_a_shortcut_of_another_shape_is_refused():
+    net = Sequential(Residual(Sequential(Conv2d(3, 4, 3, padding=1), ReLU(), Conv2d(4, 3, 3))), ReLU()).fold()
+    with pytest.raises(ValueError, match=r"the output has shape .1, 3, 4, 3., what is added to it .1, 5, 6, 3."):
+        net.forward(np.zeros((1, 3, 5, 6), np.float32))
 
 
 def test_results_stay_when_the_next_ones_are_computed():
