@@ -150,7 +150,9 @@ def correlate(
     if w.size // groups < WORTH[planes] and channels * w.shape[2] * w.shape[3] < DEEP * planes:
         return False
     moves = 1 if scatter or geometry.kernel == (1, 1) else geometry.stride[0] * geometry.stride[1]
-    if image.nbytes > LARGE and w.size // groups <= FEW.get(planes, 0) * moves * (-(-channels // 32) * 32):
+    # Channels that the slots of neighbours share are split as they are, others in wholes of 32.
+    split = channels if 2 * channels <= 32 and groups == 1 and geometry.kernel[1] > 1 else -(-channels // 32) * 32
+    if image.nbytes > LARGE and w.size // groups <= FEW.get(planes, 0) * moves * split:
         return False
     line = 0
     if geometry[:3] == POINT[:3]:
