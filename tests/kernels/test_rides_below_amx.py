@@ -131,6 +131,19 @@ def test_one_and_three_threads_give_the_same_bits(name, scatter, level):
     assert found[: len(found) // 2] == found[len(found) // 2 :]
 
 
+@each_level
+@pytest.mark.parametrize("name", ["1x1", "3x3", "several blocks", "stride 2"])
+def test_one_and_three_threads_give_the_same_bits_of_the_gradient_of_weights(name, level):
+    x_shape, _, y_shape, geometry = dict(zip([*FLAVOURS, *LARGER], cases()))[name]
+    found = set()
+    for count in (1, 3):
+        rng = np.random.default_rng(9)
+        x, dy = later(rng, x_shape, np.float32, slope=0.0), images(rng, y_shape, np.float32)
+        with below(level), threads(count):
+            found.add(products.weight_gradient(x, dy, geometry).tobytes())
+    assert len(found) == 1
+
+
 def test_a_map_of_a_small_source_has_a_pass_of_its_own_that_is_done_once():
     rng = np.random.default_rng(7)
     x, w = later(rng, (2, 20, 5, 4), np.float64), rng.standard_normal((18, 20, 1, 1))
