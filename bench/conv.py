@@ -1,8 +1,10 @@
 """Convolution: how fast and how exact are its three products, on the shapes of eight nets?
 
-No bias. The five small nets have their training batch; ResNet-50, MobileNet and VGG-16 see images of 224×224, 16 and one at a
-time. The gradient of the input is left out for a net's first layer, where nobody needs it. Errors are against float64: of
-one image of the batch for the first and the last product, of everything for the weights' gradient, which sums over the batch.
+At `medium`, images are held as the layers of a net hold them there, in bfloat16, and so are PyTorch's beside it; at the other
+precisions, and on the levels below AMX, they are float32 arrays. No bias. The five small nets have their training batch;
+ResNet-50, MobileNet and VGG-16 see images of 224×224, 16 and one at a time. The gradient of the input is left out for a net's
+first layer, where nobody needs it. Errors are against float64: of one image of the batch for the first and the last product,
+of everything for the weights' gradient, which sums over the batch.
 """
 
 from collections.abc import Iterator
@@ -65,14 +67,41 @@ class Shape(NamedTuple):
 
         return shared(side, self, made)
 
+    def carried(self, side: Side) -> tuple | None:
+        """x, w, dy as the layers of a net hand them on where they store bfloat16, and the geometry; None where they do not."""
+        from fastnet.functional import deferred
+        from fastnet.functional.geometry import Geometry
+
+        stored = deferred.storage(np.float32)
+        if not side.compiled or side.dtype or stored == np.float32:
+            return None
+        x, w, dy = self.arrays(side)
+        _, _, k, s, _, groups = self.layer
+
+        def made() -> tuple:
+            return tuple(deferred.Deferred(deferred.stored_as(deferred.stored_of(a), stored)) for a in (x, dy))
+
+        image, gradient = shared(side, (self, "carried"), made)
+        return image, w, gradient, Geometry((k, k), (s, s), (self.padding, self.padding), (1, 1), groups)
+
 
 def forward(shape: Shape, side: Side) -> Call:
+    if (given := shape.carried(side)) is not None:
+        from fastnet.functional import convolution, deferred
+
+        image, weights, _, geometry = given
+        return lambda: deferred.Deferred(convolution.convolve(image, weights, None, geometry, False, carried=True)[0])
     x, w, _ = shape.arrays(side)
     options = {"stride": shape.layer.s, "padding": shape.padding, "groups": shape.layer.groups}
     return lambda: side.ops.conv2d(x, w, **options)[0]
 
 
 def weight_gradient(shape: Shape, side: Side) -> Call:
+    if (given := shape.carried(side)) is not None:
+        from fastnet.functional import products
+
+        image, _, gradient, geometry = given
+        return lambda: products.weight_gradient(image, gradient, geometry)
     x, w, dy = shape.arrays(side)
     _, saved = side.ops.conv2d(x, w, stride=shape.layer.s, padding=shape.padding, groups=shape.layer.groups)
     return lambda: side.ops.conv2d_backward(dy, saved, input_gradient=False)[1]
@@ -80,6 +109,14 @@ def weight_gradient(shape: Shape, side: Side) -> Call:
 
 def input_gradient(shape: Shape, side: Side) -> Call:
     """Without the weights' gradient: as the transposed convolution of dy, which is the same product."""
+    if (given := shape.carried(side)) is not None:
+        from fastnet import memory
+        from fastnet.functional import deferred, products
+
+        image, weights, gradient, geometry = given
+        return lambda: deferred.Deferred(
+            products.scatter(gradient, weights, None, memory.empty(image.a.shape, image.a.dtype), geometry)
+        )
     _, w, dy = shape.arrays(side)
     s, p, groups = shape.layer.s, shape.padding, shape.layer.groups
     rest = (shape.layer.size + 2 * p - shape.layer.k) % s

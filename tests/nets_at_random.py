@@ -1,11 +1,13 @@
 """Random nets, and what they give fused, layer by layer, freed as they go, checkpointed, folded: for test and campaign."""
 
 import copy
+from unittest import mock
 
 import numpy as np
 
 import fastnet
 from fastnet import config
+from fastnet.functional import split
 from fastnet.layers import (
     ELU,
     GELU,
@@ -267,11 +269,13 @@ def check(rng):
         dy.flags.writeable = False
     threads = config.get_num_threads()
     try:
-        with config.precision(("highest", "high")[rng.integers(2)]), np.errstate(all="ignore"):
+        precision = ("highest", "high", "medium")[rng.integers(3)]
+        with config.precision(precision), mock.patch.dict(split.WORTH, {1: 0}), np.errstate(all="ignore"):
             config.set_num_threads(1)
             fused = taught(net, x, dy)
             alone = taught(net, x, dy, fuse=False)
-            bound = 1e-8 if dtype == np.float64 else 3e-3
+            # Numbers rounded to bfloat16 give the maxima of pooling other winners; that all are finite is asked for still.
+            bound = 1e-8 if dtype == np.float64 else np.inf if precision == "medium" else 3e-3
             gap, where = distance(fused, alone)
             assert gap < bound, f"fused and layer by layer: {where} differs by {gap:.1e}"
             config.set_num_threads(int(rng.integers(2, 4)))

@@ -84,6 +84,8 @@ def largest_error(answer: Any, exact: Any) -> float:
 
 
 def _array(part: Any) -> np.ndarray:
+    if hasattr(part, "stored"):  # what fastnet's layers hand on
+        part = part.array()
     if hasattr(part, "detach"):  # a tensor, without importing torch
         part = part.detach().float().numpy() if part.element_size() < 4 else part.detach().numpy()
     return np.asarray(part)

@@ -17,10 +17,12 @@ ctypedef struct Range:
 
 
 # The whole product. Outputs: `rows` x `columns` of each stream, of `height` rows of an image; tiles of a chunk of 32 channels
-# (folded: of all), `groups` for each block of 16. x and dy start at the first channel and filter; depths are those of the arrays.
+# (folded: of all), `groups` for each block of 16. x and dy start at the first channel and filter; depths are those of the arrays,
+# sizes the bytes of their numbers.
 ctypedef struct Work:
-    const float *x
-    const float *dy
+    const char *x
+    const char *dy
+    Py_ssize_t x_size, dy_size
     Py_ssize_t images, channels, depth, filters, dy_depth, height, rows, columns, pairs
     Py_ssize_t image_step, second_image, second_row
     Axis down, across

@@ -11,38 +11,41 @@
 #define AHEAD 256 /* numbers by which images are fetched ahead of their use */
 
 /* What is read next, of both arrays: images take 5 to 20 % less so, from memory, as every step's pixels are a new page. */
-AMX_INLINE void amx_fetch(const int KIND, const amx_load *load, const float *x) {
-    _mm_prefetch((const char *)(x + AHEAD), _MM_HINT_T0);
-    if (KIND > 1) _mm_prefetch((const char *)(x + load->far + AHEAD), _MM_HINT_T0);
+AMX_INLINE void amx_fetch(const int KIND, const amx_load *load, const void *x) {
+    _mm_prefetch(amx_on(KIND, x, AHEAD), _MM_HINT_T0);
+    if (KIND % AMX_HALF > 1) _mm_prefetch(amx_on(KIND, x, load->far + AHEAD), _MM_HINT_T0);
 }
 
 /* Slots of 16 channels of pairs, from `channel` of the load on: `count` pairs, `step` numbers apart, the blocks of 16 channels
  * `block` bytes apart. A stream that is NULL is all zeros. */
-AMX_INLINE void amx_pair_slots(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *one,
-                               const float *two, ptrdiff_t count, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot,
+AMX_INLINE void amx_pair_slots(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const void *one,
+                               const void *two, ptrdiff_t count, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot,
                                ptrdiff_t block, ptrdiff_t plane) {
     const ptrdiff_t whole = one && two ? channels / 16 * 16 : 0;
-    for (ptrdiff_t p = 0; p < count; p++, one += one ? step : 0, two += two ? step : 0, out += slot) {
+    for (ptrdiff_t p = 0; p < count; p++, out += slot) {
         char *to = out;
         __m512i pairs[3];
         for (ptrdiff_t c = 0; c < whole; c += 16, to += block) {
             const amx_terms map = amx_terms_of(KIND, load, channel + c, 0xffff);
-            amx_fetch(KIND, load, one + c);
-            amx_fetch(KIND, load, two + c);
-            amx_split_pairs(PLANES, amx_apply(KIND, &map, 0xffff, one + c), amx_apply(KIND, &map, 0xffff, two + c), pairs);
+            amx_fetch(KIND, load, amx_on(KIND, one, c));
+            amx_fetch(KIND, load, amx_on(KIND, two, c));
+            amx_split_pairs(PLANES, amx_apply(KIND, &map, 0xffff, amx_on(KIND, one, c)),
+                            amx_apply(KIND, &map, 0xffff, amx_on(KIND, two, c)), pairs);
             for (int i = 0; i < PLANES; i++) _mm512_store_si512(to + i * plane, pairs[i]);
         }
         for (ptrdiff_t c = whole; c < channels; c += 16, to += block) {
             const __mmask16 valid = amx_lanes(c, 0, channels);
             const amx_terms map = amx_terms_of(KIND, load, channel + c, valid);
-            amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, one + c), amx_apply(KIND, &map, two ? valid : 0, two + c),
-                            pairs);
+            amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, amx_on(KIND, one, c)),
+                            amx_apply(KIND, &map, two ? valid : 0, amx_on(KIND, two, c)), pairs);
             for (int i = 0; i < PLANES; i++) _mm512_store_si512(to + i * plane, pairs[i]);
         }
+        if (one) one = amx_on(KIND, one, step);
+        if (two) two = amx_on(KIND, two, step);
     }
 }
 
-static inline void amx_fill_pairs(int planes, const amx_load *load, ptrdiff_t channel, const float *one, const float *two,
+static inline void amx_fill_pairs(int planes, const amx_load *load, ptrdiff_t channel, const void *one, const void *two,
                                   ptrdiff_t count, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block,
                                   ptrdiff_t plane) {
     AMX_LOADED(amx_pair_slots, planes, load, channel, one, two, count, step, channels, out, slot, block, plane)
@@ -50,18 +53,19 @@ static inline void amx_fill_pairs(int planes, const amx_load *load, ptrdiff_t ch
 
 /* A row of numbers as pairs, without gaps: what amx_gather_pairs takes its pieces from. The load's coefficients come again after
  * `channels` numbers; so many, and 16 more, lie side by side. */
-AMX_INLINE void amx_pair_row(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channels, const float *one,
-                             const float *two, ptrdiff_t numbers, char *out, ptrdiff_t plane) {
+AMX_INLINE void amx_pair_row(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channels, const void *one,
+                             const void *two, ptrdiff_t numbers, char *out, ptrdiff_t plane) {
     for (ptrdiff_t c = 0, channel = 0; c < numbers; c += 16, channel = (channel + 16) % channels) {
         const __mmask16 valid = amx_lanes(c, 0, numbers);
         const amx_terms map = amx_terms_of(KIND, load, channel, valid);
         __m512i pairs[3];
-        amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, one + c), amx_apply(KIND, &map, two ? valid : 0, two + c), pairs);
+        amx_split_pairs(PLANES, amx_apply(KIND, &map, one ? valid : 0, amx_on(KIND, one, c)),
+                        amx_apply(KIND, &map, two ? valid : 0, amx_on(KIND, two, c)), pairs);
         for (int i = 0; i < PLANES; i++) _mm512_mask_storeu_epi32(out + 4 * c + i * plane, valid, pairs[i]);
     }
 }
 
-static inline void amx_fill_row(int planes, const amx_load *load, ptrdiff_t channels, const float *one, const float *two,
+static inline void amx_fill_row(int planes, const amx_load *load, ptrdiff_t channels, const void *one, const void *two,
                                 ptrdiff_t numbers, char *out, ptrdiff_t plane) {
     AMX_LOADED(amx_pair_row, planes, load, channels, one, two, numbers, out, plane)
 }
@@ -120,12 +124,13 @@ AMX_INLINE void amx_turn(__m512 *v) {
  * tiles of 16 filters `block` bytes apart, their planes one after the other. at[i] and at[16 + i] are the pixels of pair i, NULL
  * for zeros; by: 0 for those, else -1. FULL: there are none. */
 AMX_INLINE void amx_turned_tile(const int PLANES, const int KIND, const int FULL, const amx_load *load, ptrdiff_t channel,
-                                const float *const *at, const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
+                                const void *const *at, const ptrdiff_t *by, ptrdiff_t f, __mmask16 valid, char *out) {
     const amx_terms map = amx_terms_of(KIND, load, channel + f, valid);
     __m512 one[16], two[16];
     if (FULL)
-        for (int i = 0; i < 32; i++) amx_fetch(KIND, load, at[i] + f);
-#define PIXEL(i) amx_apply(KIND, &map, KIND == 0 || FULL ? valid : valid & (__mmask16)by[i], at[i] + (FULL ? f : f & by[i]))
+        for (int i = 0; i < 32; i++) amx_fetch(KIND, load, amx_on(KIND, at[i], f));
+#define PIXEL(i) \
+    amx_apply(KIND, &map, KIND % AMX_HALF == 0 || FULL ? valid : valid & (__mmask16)by[i], amx_on(KIND, at[i], FULL ? f : f & by[i]))
     for (int i = 0; i < 16; i++) one[i] = PIXEL(i);
     if (PLANES == 1) { /* one matrix of pairs to turn instead of two of numbers */
         for (int i = 0; i < 16; i++) amx_split_pairs(1, one[i], PIXEL(16 + i), (__m512i *)&one[i]);
@@ -144,10 +149,10 @@ AMX_INLINE void amx_turned_tile(const int PLANES, const int KIND, const int FULL
 #undef PIXEL
 }
 
-AMX_INLINE void amx_turned_pairs(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *const *at,
+AMX_INLINE void amx_turned_pairs(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const void *const *at,
                                  ptrdiff_t filters, char *out, ptrdiff_t block) {
     static const float zeros[16];
-    const float *from[32];
+    const void *from[32];
     ptrdiff_t by[32], f = 0, all = -1;
     for (int i = 0; i < 32; i++) {
         from[i] = at[i] ? at[i] : zeros;
@@ -161,7 +166,7 @@ AMX_INLINE void amx_turned_pairs(const int PLANES, const int KIND, const amx_loa
         amx_turned_tile(PLANES, KIND, 0, load, channel, from, by, f, amx_lanes(f, 0, filters), out);
 }
 
-static inline void amx_fill_turned(int planes, const amx_load *load, ptrdiff_t channel, const float *const *at, ptrdiff_t filters,
+static inline void amx_fill_turned(int planes, const amx_load *load, ptrdiff_t channel, const void *const *at, ptrdiff_t filters,
                                    char *out, ptrdiff_t block) {
     AMX_LOADED(amx_turned_pairs, planes, load, channel, at, filters, out, block)
 }

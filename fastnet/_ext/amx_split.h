@@ -54,10 +54,10 @@ AMX_INLINE void amx_split_row(const int PLANES, __m512 low, __m512 high, char *o
 }
 
 /* A slot of one pixel: of its 32 channels from `channel` on those of the masks, of which x holds the first. */
-AMX_INLINE __m512i amx_slot(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *x, __mmask16 low,
+AMX_INLINE __m512i amx_slot(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const void *x, __mmask16 low,
                             __mmask16 high, char *out, ptrdiff_t plane, __m512i seen) {
     const amx_terms first = amx_terms_of(KIND, load, channel, low), second = amx_terms_of(KIND, load, channel + 16, high);
-    const __m512 one = amx_apply(KIND, &first, low, x), two = amx_apply(KIND, &second, high, x + 16);
+    const __m512 one = amx_apply(KIND, &first, low, x), two = amx_apply(KIND, &second, high, amx_on(KIND, x, 16));
     amx_split_row(PLANES, one, two, out, plane);
     return amx_look(amx_look(seen, one), two);
 }
@@ -65,28 +65,28 @@ AMX_INLINE __m512i amx_slot(const int PLANES, const int KIND, const amx_load *lo
 #define FETCHED 1024 /* numbers by which the source is fetched ahead of its use */
 /* Slots of `pixels` neighbours: 32 channels of a pixel in each, the blocks of 32 channels `block` bytes apart, zeros at the end.
  * What is looked at and split is what `load` makes of x. */
-AMX_INLINE __m512i amx_pixels(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const float *x,
+AMX_INLINE __m512i amx_pixels(const int PLANES, const int KIND, const amx_load *load, ptrdiff_t channel, const void *x,
                               ptrdiff_t pixels, ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block,
                               ptrdiff_t plane, __m512i seen) {
     const ptrdiff_t whole = channels / 32 * 32, ahead = (FETCHED + whole) / (whole + 1) * step; /* numbers of a later pixel */
     const __mmask16 all = 0xffff, low = amx_lanes(whole, 0, channels), high = amx_lanes(whole + 16, 0, channels);
-    for (ptrdiff_t p = 0; p < pixels; p++, x += step, out += slot) {
+    for (ptrdiff_t p = 0; p < pixels; p++, x = amx_on(KIND, x, step), out += slot) {
         char *to = out;
         for (ptrdiff_t c = 0; c < whole; c += 32, to += block) {
-            for (ptrdiff_t far = 0; far < 1 + (KIND > 1); far++) {
-                _mm_prefetch((const char *)(x + far * load->far + ahead + c), _MM_HINT_T0);
-                _mm_prefetch((const char *)(x + far * load->far + ahead + c + 16), _MM_HINT_T0);
+            for (ptrdiff_t far = 0; far < 1 + (KIND % AMX_HALF > 1); far++) {
+                _mm_prefetch(amx_on(KIND, x, far * load->far + ahead + c), _MM_HINT_T0);
+                if (KIND < AMX_HALF) _mm_prefetch(amx_on(KIND, x, far * load->far + ahead + c + 16), _MM_HINT_T0);
             }
-            seen = amx_slot(PLANES, KIND, load, channel + c, x + c, all, all, to, plane, seen);
+            seen = amx_slot(PLANES, KIND, load, channel + c, amx_on(KIND, x, c), all, all, to, plane, seen);
         }
-        if (low) seen = amx_slot(PLANES, KIND, load, channel + whole, x + whole, low, high, to, plane, seen);
+        if (low) seen = amx_slot(PLANES, KIND, load, channel + whole, amx_on(KIND, x, whole), low, high, to, plane, seen);
     }
     return seen;
 }
 
 /* Slots of neighbours in a line of `size` numbers, zeros beyond its ends: slot p holds `length` numbers, at most 32, from first + p * step
  * on, of what `load` makes of them, whose coefficients are repeated for every pixel of a slot. */
-AMX_INLINE __m512i amx_line(const int PLANES, const int KIND, const amx_load *load, const float *x, ptrdiff_t size, ptrdiff_t first,
+AMX_INLINE __m512i amx_line(const int PLANES, const int KIND, const amx_load *load, const void *x, ptrdiff_t size, ptrdiff_t first,
                             ptrdiff_t count, ptrdiff_t step, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane,
                             __m512i seen) {
     const __mmask16 low = amx_lanes(0, 0, length), high = amx_lanes(16, 0, length);
@@ -98,11 +98,12 @@ AMX_INLINE __m512i amx_line(const int PLANES, const int KIND, const amx_load *lo
             one = amx_lanes(0, -first, end);
             two = amx_lanes(16, -first, end);
         }
-        for (ptrdiff_t far = 0; far < 1 + (KIND > 1); far++) {
-            _mm_prefetch((const char *)(x + far * load->far + first + FETCHED), _MM_HINT_T0);
-            _mm_prefetch((const char *)(x + far * load->far + first + FETCHED + 16), _MM_HINT_T0);
+        for (ptrdiff_t far = 0; far < 1 + (KIND % AMX_HALF > 1); far++) {
+            _mm_prefetch(amx_on(KIND, x, far * load->far + first + FETCHED), _MM_HINT_T0);
+            if (KIND < AMX_HALF) _mm_prefetch(amx_on(KIND, x, far * load->far + first + FETCHED + 16), _MM_HINT_T0);
         }
-        const __m512 a = amx_apply(KIND, &map, one, x + first), b = amx_apply(KIND, &other, two, x + first + 16);
+        const __m512 a = amx_apply(KIND, &map, one, amx_on(KIND, x, first));
+        const __m512 b = amx_apply(KIND, &other, two, amx_on(KIND, x, first + 16));
         amx_split_row(PLANES, a, b, out, plane);
         seen = amx_look(amx_look(seen, a), b);
     }
@@ -138,14 +139,14 @@ AMX_INLINE __m512i amx_windows(const int PLANES, const float *x, ptrdiff_t pixel
 }
 
 /* The three above, and whether all numbers split. */
-static inline int amx_fill_pixels(int planes, const amx_load *load, ptrdiff_t channel, const float *x, ptrdiff_t pixels,
+static inline int amx_fill_pixels(int planes, const amx_load *load, ptrdiff_t channel, const void *x, ptrdiff_t pixels,
                                   ptrdiff_t step, ptrdiff_t channels, char *out, ptrdiff_t slot, ptrdiff_t block, ptrdiff_t plane) {
     __m512i seen = _mm512_setzero_si512();
     AMX_LOADED(seen = amx_pixels, planes, load, channel, x, pixels, step, channels, out, slot, block, plane, seen)
     return amx_splits(seen);
 }
 
-static inline int amx_fill_line(int planes, const amx_load *load, const float *x, ptrdiff_t size, ptrdiff_t first, ptrdiff_t count,
+static inline int amx_fill_line(int planes, const amx_load *load, const void *x, ptrdiff_t size, ptrdiff_t first, ptrdiff_t count,
                                 ptrdiff_t step, ptrdiff_t length, char *out, ptrdiff_t slot, ptrdiff_t plane) {
     __m512i seen = _mm512_setzero_si512();
     AMX_LOADED(seen = amx_line, planes, load, x, size, first, count, step, length, out, slot, plane, seen)

@@ -13,8 +13,8 @@ from libc.string cimport memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Operand, Sums, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
-    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all, clear, loading_of,
+    AMX_BYTES, AMX_HALF, AMX_ROWS, AMX_TILE, Image, Operand, Sums, amx_begin, amx_collect, amx_end, amx_fill_pairs, amx_fill_row,
+    amx_fill_turned, amx_gather_pairs, amx_pair_product, amx_settle_all, clear, image_of, loading_in,
 )
 from fastnet._ext.amx_blocks cimport Axis, Range, Work, range_of, slot_count, slot_row, strip_lines, strip_numbers
 from fastnet._ext.ride cimport COEFFICIENTS
@@ -41,10 +41,10 @@ cdef Axis axis_of(Py_ssize_t size, Py_ssize_t lead, Py_ssize_t step, const Py_ss
     return a
 
 
-def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
+def weight_gradient(x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
                     const Py_ssize_t[::1] step, const Py_ssize_t[::1] row_residue, const Py_ssize_t[::1] column_residue,
                     const Py_ssize_t[:, ::1] group, const Py_ssize_t[:, :, ::1] piece, const int[::1] index,
-                    const float[:, :, :, ::1] dy, Py_ssize_t filter, Py_ssize_t filters, float[:, ::1] dw,
+                    dy, Py_ssize_t filter, Py_ssize_t filters, float[:, ::1] dw,
                     const Py_ssize_t[::1] streams, const Py_ssize_t[::1] cut, tuple x_load, tuple dy_load, int planes, int threads):
     """dw[f, k] = sum over pairs of the numbers under tap and channel k times dy[..., filter + f]; False, and dw is to be computed
     anew, if a sum is not finite: as where a number does not split.
@@ -53,21 +53,23 @@ def weight_gradient(const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t 
     the numbers in a slot, none: a slot is 16 channels of a pixel. index[k]: where k stands among the sums of a chunk.
     streams: (pairs, rows, step of the image from pair to pair, image and row of the second stream). cut: (pairs and rows of a
     block, parts of the pixels, slices of filters and of chunks of channels). All of them: functional/blocks.py. The loads (None: no
-    map) are applied where x is put into slots and dy is turned.
+    map) are applied where x is put into slots and dy is turned. x and dy hold float32 numbers or, for one plane, halves.
     """
     cdef Work w
     cdef Room r
-    w.x, w.dy = &x[0, 0, 0, channel], &dy[0, 0, 0, filter]
-    w.images, w.channels, w.depth, w.filters, w.dy_depth, w.planes = x.shape[0], channels, x.shape[3], filters, dy.shape[3], planes
-    w.height, w.columns = dy.shape[1], dy.shape[2]
+    cdef Image image = image_of(x), gradient = image_of(dy)
+    w.x_size, w.dy_size = image.size, gradient.size
+    w.x, w.dy = image.data + channel * w.x_size, gradient.data + filter * w.dy_size
+    w.images, w.channels, w.depth, w.filters, w.dy_depth, w.planes = image.shape[0], channels, image.shape[3], filters, gradient.shape[3], planes
+    w.height, w.columns = gradient.shape[1], gradient.shape[2]
     w.pairs, w.rows, w.image_step, w.second_image, w.second_row = streams[0], streams[1], streams[2], streams[3], streams[4]
-    w.down = axis_of(x.shape[1], lead[0], step[0], row_residue, group, 2)
-    w.across = axis_of(x.shape[2], lead[1], step[1], column_residue, group, 4)
+    w.down = axis_of(image.shape[1], lead[0], step[0], row_residue, group, 2)
+    w.across = axis_of(image.shape[2], lead[1], step[1], column_residue, group, 4)
     w.group, w.groups, w.kinds, w.pieces = &group[0, 0], group.shape[0], piece.shape[0], piece.shape[1]
     w.piece = &piece[0, 0, 0] if w.kinds else NULL
-    w.x_load, w.dy_load = loading_of(&x[0, 0, 0, 0], x_load), loading_of(&dy[0, 0, 0, 0], dy_load)
+    w.x_load, w.dy_load = loading_in(&image, x_load), loading_in(&gradient, dy_load)
     w.x_load.coefficients, w.dy_load.coefficients = w.x_load.coefficients + channel, w.dy_load.coefficients + filter
-    if w.kinds and w.x_load.kind:
+    if w.kinds and w.x_load.kind % AMX_HALF:
         repeat(&w)
     w.lines = w.extent = 0
     cdef Py_ssize_t i, task, slice, slices = cut[3] * cut[4], panels = ceil_div(filters, 2 * AMX_ROWS), rows = ceil_div(filters, AMX_ROWS)
@@ -211,10 +213,10 @@ cdef void turn(const Work *w, const Range *b, Py_ssize_t filter, Py_ssize_t filt
     """dy of a block: [16 filters][step][plane] of tiles. The last step of a run begins with zeros, where it repeats the one before."""
     cdef Py_ssize_t line = w.columns * w.dy_depth, pair = w.image_step * w.height * line, run = w.columns * b.pairs, r, s, i, p, start
     cdef Py_ssize_t second = (w.second_image * w.height + w.second_row) * line, both
-    cdef const float *at[2 * 16]
-    cdef const float *x
+    cdef const void *at[2 * 16]
+    cdef const char *x
     for r in range(b.rows):
-        x, p = w.dy + b.pair * pair + (b.row + r) * line + filter, 0
+        x, p = w.dy + (b.pair * pair + (b.row + r) * line + filter) * w.dy_size, 0
         both = ceil_div(w.images - w.second_image, w.image_step) - b.pair if b.row + r + w.second_row < w.height else 0
         for s in range(b.parts):
             start = least(s * b.length, run - b.length)
@@ -227,11 +229,11 @@ cdef void turn(const Work *w, const Range *b, Py_ssize_t filter, Py_ssize_t filt
                     continue
                 at[i] = x
                 if p < both:
-                    at[AMX_ROWS + i] = x + second
+                    at[AMX_ROWS + i] = x + second * w.dy_size
                 p += 1
-                x += pair
+                x += pair * w.dy_size
                 if p == b.pairs:
-                    x += w.dy_depth - p * pair
+                    x += (w.dy_depth - p * pair) * w.dy_size
                     p = 0
             amx_fill_turned(w.planes, &w.dy_load, filter, at, filters, out + (r * b.parts + s) * w.planes * AMX_TILE,
                             b.steps * w.planes * AMX_TILE)
@@ -247,7 +249,7 @@ cdef void fill(const Work *w, const Range *b, Py_ssize_t channel, Py_ssize_t cha
     cdef Py_ssize_t row_size = w.across.size * w.depth, image = w.down.size * row_size, slot = b.pairs * AMX_BYTES
     cdef Py_ssize_t planes = ceil_div(channels, AMX_ROWS) * w.planes, r, c, i, line, other, left, right
     cdef bint first, second
-    cdef const float *x
+    cdef const char *x
     cdef char *out
     for r in range(w.down.residues * tall):
         line = (b.row + r % tall) * w.down.step + w.down.residue[r // tall] - w.down.lead
@@ -263,11 +265,11 @@ cdef void fill(const Work *w, const Range *b, Py_ssize_t channel, Py_ssize_t cha
                 if not first and not second:
                     clear(out, wide, slot, planes, plane)
                     continue
-                x = w.x + (b.pair + i) * w.image_step * image + line * row_size
-                x += (left * w.across.step + w.across.residue[c] - w.across.lead) * w.depth + channel
+                x = w.x + ((b.pair + i) * w.image_step * image + line * row_size) * w.x_size
+                x += ((left * w.across.step + w.across.residue[c] - w.across.lead) * w.depth + channel) * w.x_size
                 clear(out, left, slot, planes, plane)
                 amx_fill_pairs(w.planes, &w.x_load, channel, x if first else NULL,
-                               x + w.second_image * image + w.second_row * w.down.step * row_size if second else NULL, right - left,
+                               x + (w.second_image * image + w.second_row * w.down.step * row_size) * w.x_size if second else NULL, right - left,
                                w.across.step * w.depth, channels, out + left * slot, slot, w.planes * plane, plane)
                 clear(out + right * slot, wide - right, slot, planes, plane)
 
@@ -280,15 +282,16 @@ cdef void fill_folded(const Work *w, const Range *b, char *slots, char *strip) n
     cdef Py_ssize_t piece[2 * 16]
     cdef Py_ssize_t i, r, c, k, m, line, other
     cdef bint first, second
-    cdef const float *x
+    cdef const char *x
     for i in range(b.pairs):
         for r in range(lines):
             line = b.row * w.down.step + r - w.down.lead
             other = line + w.second_row * w.down.step
             first = inside(&w.down, line)
             second = inside(&w.down, other) and (b.pair + i) * w.image_step + w.second_image < w.images
-            x = w.x + (b.pair + i) * w.image_step * image + line * row_size
-            fold_line(w, x if first else NULL, x + w.second_image * image + w.second_row * w.down.step * row_size if second else NULL,
+            x = w.x + ((b.pair + i) * w.image_step * image + line * row_size) * w.x_size
+            fold_line(w, x if first else NULL,
+                      x + (w.second_image * image + w.second_row * w.down.step * row_size) * w.x_size if second else NULL,
                       numbers, strip + r * numbers * sizeof(float), strip_plane)
         for k in range(w.kinds):
             m = 0
@@ -306,7 +309,7 @@ cdef void fill_folded(const Work *w, const Range *b, char *slots, char *strip) n
                                      + (r * slot_row(w, b) + c // w.planes * wide * b.pairs + i) * AMX_BYTES, slot)
 
 
-cdef void fold_line(const Work *w, const float *one, const float *two, Py_ssize_t numbers, char *out, Py_ssize_t plane) noexcept nogil:
+cdef void fold_line(const Work *w, const char *one, const char *two, Py_ssize_t numbers, char *out, Py_ssize_t plane) noexcept nogil:
     """A padded line of pairs."""
     cdef Py_ssize_t left = least(w.across.lead * w.channels, numbers), right = least(left + w.across.size * w.channels, numbers), i
     if one == NULL and two == NULL:
@@ -318,8 +321,8 @@ cdef void fold_line(const Work *w, const float *one, const float *two, Py_ssize_
         amx_fill_row(w.planes, &w.x_load, w.channels, one, two, right - left, out + left * sizeof(float), plane)
         return
     for i in range(ceil_div(right - left, w.channels)):
-        amx_fill_row(w.planes, &w.x_load, w.channels, one + i * w.depth if one else NULL, two + i * w.depth if two else NULL,
-                     least(w.channels, right - left - i * w.channels), out + (left + i * w.channels) * sizeof(float), plane)
+        amx_fill_row(w.planes, &w.x_load, w.channels, one + i * w.depth * w.x_size if one else NULL,
+                     two + i * w.depth * w.x_size if two else NULL, least(w.channels, right - left - i * w.channels), out + (left + i * w.channels) * sizeof(float), plane)
 
 
 cdef bint add_partials(const Work *w, float *sums, Py_ssize_t partial, Py_ssize_t tile, Py_ssize_t chunk, const int *index, float *dw,

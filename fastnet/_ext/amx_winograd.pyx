@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.amx cimport (
-    AMX_BYTES, AMX_ROWS, AMX_TILE, Finishing, Loading, Operand, amx_begin, amx_end, amx_gradient, amx_statistics, finishing_of,
+    AMX_BYTES, AMX_ROWS, AMX_TILE, Finishing, Loading, Operand, Outputs, amx_begin, amx_end, amx_gradient, amx_statistics, finishing_of,
     loading_of,
 )
 from fastnet._ext.flush cimport flush, restore
@@ -335,7 +335,10 @@ cdef void finish_block(float *out, const Product *p, const Ride *ride, Py_ssize_
 
 cdef inline void finish_run(float *out, const Product *p, const Ride *ride, Py_ssize_t pixel, Py_ssize_t pixels, Py_ssize_t first,
                             Py_ssize_t last, double *part) noexcept nogil:
+    cdef Outputs o
+    o.at, o.step, o.v_step = pixel * p.filters + first, p.filters, p.filters
+    o.v, o.out = out + o.at, out
     if ride.kind == STATISTICS:
-        amx_statistics(out, pixel * p.filters + first, pixels, p.filters, last - first, part, ride.row)
+        amx_statistics(False, &o, pixels, last - first, part, ride.row)
     else:
-        amx_gradient(&ride.finish, out, pixel * p.filters + first, pixels, p.filters, first, last - first, part, ride.row)
+        amx_gradient(False, &ride.finish, &o, pixels, first, last - first, part, ride.row)

@@ -13,7 +13,7 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.columns cimport row_width
 from fastnet._ext.ride cimport COEFFICIENTS, Load, load_of, load_run, widen
-from fastnet._ext.types cimport real
+from fastnet._ext.types cimport bfloat16, real, stored
 from fastnet._ext.work cimport BLOCK, WORTH
 
 
@@ -61,13 +61,13 @@ cdef void average_window(const real *x, Py_ssize_t height, Py_ssize_t width, Py_
         y[c] = total[c] / count
 
 
-cdef void average_row(const Load *m, const real *image, real *y, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t W, Py_ssize_t C,
+cdef inline void average_row(const Load *m, const stored *image, real *y, const Py_ssize_t *row, const Py_ssize_t *cols, Py_ssize_t W, Py_ssize_t C,
                       Py_ssize_t OW, real *scratch) noexcept nogil:
     """One row of averages; row and cols hold (start, stop, count) of the windows."""
     cdef Py_ssize_t ow, c
-    cdef const real *x = image + row[0] * W * C
-    if m.wanted:
-        load_run(m, x, (row[1] - row[0]) * W * C, scratch)
+    cdef const real *x = <const real *>image + row[0] * W * C
+    if m.wanted or stored is bfloat16:
+        load_run(m, image + row[0] * W * C, (row[1] - row[0]) * W * C, scratch)
         x = scratch
     for ow in range(OW):
         for c from 0 <= c < C by BLOCK:
@@ -75,22 +75,23 @@ cdef void average_row(const Load *m, const real *image, real *y, const Py_ssize_
                            <real>(row[2] * cols[3 * ow + 2]), y + ow * C + c, min(C - c, BLOCK))
 
 
-def avg_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[:, ::1] cols,
+def avg_pool2d(const stored[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[:, ::1] cols,
                tuple load, int threads):
-    """y = the sum of each window of x / its count; load: None, or what is to become of x where it is read (ride.pxd).
+    """y = the sum of each window of x / its count; load: None, or what is to become of x where it is read (ride.pxd). x holds y's
+    numbers or, for float32 averages, bfloat16 ones.
 
     rows (OH, 3) and cols (OW, 3): start and stop of each window within the image, and its share of the count.
     """
     cdef Py_ssize_t N = x.shape[0], H = x.shape[1], W = x.shape[2], C = x.shape[3], OH = y.shape[1], OW = y.shape[2], row
     if N == 0:
         return
-    cdef const real *source = &x[0, 0, 0, 0]
+    cdef const stored *source = &x[0, 0, 0, 0]
     cdef real *out = &y[0, 0, 0, 0]
     cdef const Py_ssize_t *down = &rows[0, 0]
     cdef const Py_ssize_t *across = &cols[0, 0]
     cdef Load m = load_of(source, load)
     cdef Py_ssize_t width = row_width(C) if m.wanted else 0, room = 0
-    if m.wanted:
+    if m.wanted or stored is bfloat16:
         for row in range(OH):
             room = max(room, (rows[row, 1] - rows[row, 0]) * W * C)
     cdef unsigned char[::1] held = Block((COEFFICIENTS * width + room * threads + 1) * sizeof(real))

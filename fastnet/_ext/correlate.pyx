@@ -111,7 +111,7 @@ def correlate(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channel
     """
     if x.shape[0] == 0 or out_count[0] <= 0 or out_count[1] <= 0:
         return
-    cdef Strip s = strip_of(x, channel, channels, lead, step, span, out_count[0], out_count[1])
+    cdef Strip s = strip_of(x.shape, channel, channels, lead, step, span, out_count[0], out_count[1])
     cdef Target t
     t.filter, t.filters, t.width, t.vectors = filter, filters, lanes(&packed[0]), ceil_div(filters, lanes(&packed[0]))
     t.height, t.across, t.depth = out.shape[1], out.shape[2], out.shape[3]

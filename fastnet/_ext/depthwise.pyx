@@ -15,9 +15,10 @@ from fastnet._ext.memory import Block
 
 from fastnet._ext.columns cimport chunk_rows, row_width
 from fastnet._ext.flush cimport flush, restore
-from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts as add_sums, finish_of, finish_run, load_of, load_run, widen
+from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, add_parts as add_sums, finish_of, finish_run, number, round_run, widen_for
+from fastnet._ext.rows_held cimport Geometry, Shape, Source, opened, ring_room, shape_of, source_of, source_row
 from fastnet._ext.strip cimport ceil_div, least, most
-from fastnet._ext.types cimport real
+from fastnet._ext.types cimport bfloat16, real, stored
 from fastnet._ext.work cimport WORTH
 
 cdef extern from "depthwise.h" nogil:
@@ -53,27 +54,6 @@ cdef enum:
     ROWS = 4            # of dy, in a task of it, at least
     SMALL = 9           # taps of a window whose product is bound by memory
     FINISHED = 8192     # numbers of a target, at least, that are finished together
-    NEAR = 1 << 20      # bytes of source and target that are in the second-level cache anyway
-
-ctypedef struct Geometry:
-    Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
-
-
-# The source (height, width) and the target (rows, columns) of a product over `channels`, and how the window moves.
-ctypedef struct Shape:
-    Geometry g
-    Py_ssize_t height, width, rows, columns, channels
-    bint scattered, far         # far: what the next row needs is worth asking for
-
-
-# The rows of a source, or of what is to become of it: then those under a window are held, `slots` of them, each mapped once.
-ctypedef struct Source:
-    Load load
-    const void *x
-    void *ring
-    Py_ssize_t *held
-    Py_ssize_t slots
-
 
 # The taps that reach a row of outputs, as tiles want them away from the edges; `column` is that of the first output's source.
 ctypedef struct Row:
@@ -96,84 +76,39 @@ cdef inline const DepthwiseTiles *tiles_for(const real *example, Py_ssize_t chan
     return tiles
 
 
-cdef Shape shape_of(const real[:, :, :, ::1] x, const real[:, :, :, ::1] y, const Py_ssize_t[::1] geometry,
-                    bint scattered) noexcept:
-    cdef Shape s
-    s.g = (<const Geometry *>&geometry[0])[0]
-    s.height, s.width, s.rows, s.columns, s.channels = x.shape[1], x.shape[2], y.shape[1], y.shape[2], x.shape[3]
-    s.scattered = scattered
-    s.far = (x.size + y.size) * sizeof(real) > NEAR
-    return s
-
-
-cdef Source source_of(const real *x, tuple load, const Shape *s):
-    """The slots are those of as many rows as lie under a window."""
-    cdef Source r
-    r.load, r.x, r.ring, r.held, r.slots = load_of(x, load), x, NULL, NULL, 0
-    if r.load.wanted:
-        r.slots = least((s.g.KH - 1) * s.g.DH + 1, s.height)
-    return r
-
-
-cdef inline Py_ssize_t ring_room(const real *example, const Source *r, const Shape *s) noexcept nogil:
-    """Bytes of a thread's slots."""
-    return (r.slots * (s.width * s.channels * <Py_ssize_t>sizeof(real) + <Py_ssize_t>sizeof(Py_ssize_t)) + 63) // 64 * 64
-
-
-cdef inline Source opened(const Source *shared, unsigned char *room) noexcept nogil:
-    """A thread's view of a source: nothing is held yet."""
-    cdef Source r = shared[0]
-    r.held = <Py_ssize_t *>room
-    r.ring = room + r.slots * sizeof(Py_ssize_t)
-    memset(room, 255, r.slots * sizeof(Py_ssize_t))
-    return r
-
-
-cdef inline const real *source_row(const real *example, const Source *r, const Shape *s, Py_ssize_t image, Py_ssize_t row,
-                                   bint inside) noexcept nogil:
-    """A row of an image, where it lies or in its slot; none that is not inside is read."""
-    cdef Py_ssize_t size = s.width * s.channels, at = image * s.height + row, slot
-    cdef const real *x = <const real *>r.x + at * size
-    if not (r.load.wanted and inside):
-        return x
-    slot = row % r.slots
-    if r.held[slot] != at:
-        r.held[slot] = at
-        load_run(&r.load, x, size, <real *>r.ring + slot * size)
-    return <real *>r.ring + slot * size
-
-
-def gather(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
+def gather(const stored[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, stored[:, :, :, ::1] y,
            const Py_ssize_t[::1] geometry, tuple load, tuple finish, double[:, ::1] sums, int threads):
     """y (N, OH, OW, C) from x (N, H, W, C), w (C, 1, KH, KW) and bias (C) or an empty one; beyond the edges x is zero.
 
-    load: None, or what is to become of x; finish: None, or what is done to rows of y when they are made (ride.pxd).
+    load: None, or what is to become of x; finish: None, or what is done to rows of y when they are made (ride.pxd). x and y hold
+    numbers of w's type or, where that is float32, bfloat16 ones.
     """
     outputs(x, w, bias, y, geometry, False, load, finish, sums, threads)
 
 
-def scatter(const real[:, :, :, ::1] dy, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] dx,
+def scatter(const stored[:, :, :, ::1] dy, const real[:, :, :, :] w, const real[::1] bias, stored[:, :, :, ::1] dx,
             const Py_ssize_t[::1] geometry, tuple load, tuple finish, double[:, ::1] sums, int threads):
     """dx (N, H, W, C) from dy (N, OH, OW, C): the transpose of `gather`, plus a bias."""
     outputs(dy, w, bias, dx, geometry, True, load, finish, sums, threads)
 
 
-cdef void outputs(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, real[:, :, :, ::1] y,
+cdef void outputs(const stored[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, stored[:, :, :, ::1] y,
                   const Py_ssize_t[::1] geometry, bint scattered, tuple load, tuple finish, double[:, ::1] sums, int threads):
     cdef Shape s = shape_of(x, y, geometry, scattered)
     cdef Py_ssize_t taps = s.g.KH * s.g.KW, k, tasks = y.shape[0] * s.rows, width = row_width(s.channels)
     if tasks * s.columns == 0:
         return
-    cdef real *target = &y[0, 0, 0, 0]
+    cdef stored *target = &y[0, 0, 0, 0]
     cdef Source source = source_of(&x[0, 0, 0, 0], load, &s)
     cdef Finish f = finish_of(target, finish)
     # Chunks of rows: each has a part of the sums.
     cdef Py_ssize_t step = ceil_div(chunk_rows(tasks * s.columns, s.channels), s.columns), chunks, part = SUMS * width if f.kind else 0
-    if source.load.wanted:
+    if source.made:
         step = most(step, 4 * source.slots)     # the first rows of a chunk are mapped anew
     chunks = ceil_div(tasks, step)
     cdef Py_ssize_t reach = (taps * (2 * sizeof(DepthwiseTaps) + sizeof(Py_ssize_t)) + 127) // 64 * 64    # no cache line of two threads
-    cdef Py_ssize_t room = reach + ring_room(target, &source, &s)
+    cdef Py_ssize_t row = (s.columns * s.channels * <Py_ssize_t>sizeof(float) + 63) // 64 * 64 if stored is bfloat16 else 0
+    cdef Py_ssize_t ring = ring_room(&w[0, 0, 0, 0], &source, &s), room = reach + ring + row
     cdef unsigned char[::1] block = Block((taps * s.channels + 2 * COEFFICIENTS * width) * sizeof(real))
     cdef unsigned char[::1] riding = Block(chunks * part * sizeof(double) + 1)
     cdef unsigned char[::1] scratch = Block(room * threads)
@@ -182,25 +117,30 @@ cdef void outputs(const real[:, :, :, ::1] x, const real[:, :, :, :] w, const re
     cdef double *parts = <double *>&riding[0]
     memset(parts, 0, chunks * part * sizeof(double))
     turn(w, weights, scattered)
-    source.load.coefficients, source.load.columns = widen(source.load.coefficients, source.load.columns, s.channels, wide, width), width
-    f.coefficients, f.columns = widen(f.coefficients, f.columns, s.channels, wide + COEFFICIENTS * width, width), width
+    source.load.coefficients, source.load.columns = widen_for(target, source.load.coefficients, source.load.columns, s.channels, wide, width), width
+    f.coefficients, f.columns = widen_for(target, f.coefficients, f.columns, s.channels, wide + COEFFICIENTS * width, width), width
     cdef const real *start = &bias[0] if bias.shape[0] else NULL
     for k in prange(chunks, nogil=True, num_threads=threads, schedule="static",
                     use_threads_if=tasks * s.columns * s.channels > WORTH):
         output_rows(&source, &s, weights, start, k * step, least(tasks, (k + 1) * step), target, &f, width, parts + k * part,
-                    &scratch[0] + room * threadid(), reach)
+                    &scratch[0] + room * threadid(), reach, reach + ring)
     if f.kind:
         add_sums(f.kind, parts, chunks, width, s.channels, width // s.channels, &sums[0, 0], sums.shape[1])
 
 
-cdef void output_rows(const Source *shared, const Shape *s, const real *weights, const real *bias, Py_ssize_t row, Py_ssize_t end,
-                      real *y, const Finish *f, Py_ssize_t width, double *sums, unsigned char *scratch, Py_ssize_t reach) noexcept nogil:
+cdef inline void output_rows(const Source *shared, const Shape *s, const real *weights, const real *bias, Py_ssize_t row, Py_ssize_t end,
+                             stored *y, const Finish *f, Py_ssize_t width, double *sums, unsigned char *scratch, Py_ssize_t reach,
+                             Py_ssize_t line) noexcept nogil:
     """Some rows of the outputs, counted over all images; what is done to them is done when some have gathered, in the cache."""
     cdef unsigned mode = flush(weights)
     cdef Source source = opened(shared, scratch + reach)
     cdef Py_ssize_t size = s.columns * s.channels, done = row
     while row < end:
-        output_row(&source, s, weights, bias, row // s.rows, row % s.rows, y + row * size, scratch)
+        if stored is bfloat16:
+            output_row(&source, s, weights, bias, row // s.rows, row % s.rows, <real *>(scratch + line), scratch)
+            round_run(<const float *>(scratch + line), size, y + row * size)
+        else:
+            output_row(&source, s, weights, bias, row // s.rows, row % s.rows, <real *>y + row * size, scratch)
         row += 1
         if f.kind and ((row - done) * size >= FINISHED or row == end):
             finish_run(f, y, done * size, (row - done) * size, width, sums)
@@ -258,7 +198,7 @@ cdef void output_row(const Source *x, const Shape *s, const real *weights, const
                 e.at = line + column * s.channels
                 e.tap = weights + (u * s.g.KW + v) * s.channels
                 e.ahead = 0         # the last rows and columns of a window are those that it has not seen before
-                if s.far and not x.load.wanted and u >= s.g.KH - s.g.SH and v + many > s.g.KW - s.g.SW:
+                if s.far and not x.made and u >= s.g.KH - s.g.SH and v + many > s.g.KW - s.g.SW:
                     e.ahead = (1 if s.scattered else s.g.SH) * s.width * s.channels
                 r.column[r.entries] = column
                 r.lowest, r.highest = least(r.lowest, column), most(r.highest, column + many - 1)
@@ -310,12 +250,12 @@ cdef Py_ssize_t cut_off(const Shape *s, const Row *r, Py_ssize_t shift, Py_ssize
     return entries
 
 
-def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, real[:, :, :, ::1] dw,
+def weight_gradient(const stored[:, :, :, ::1] x, const stored[:, :, :, ::1] dy, real[:, :, :, ::1] dw,
                     const Py_ssize_t[::1] geometry, tuple load, int threads):
     """dw (C, 1, KH, KW) from x (N, H, W, C) and dy (N, OH, OW, C); beyond the edges x is zero.
 
     A task takes some rows of dy and some channels and keeps the sums of its rows; these are added in order at the end.
-    load: None, or what is to become of x (ride.pxd).
+    load: None, or what is to become of x (ride.pxd). x and dy hold numbers of dw's type or, where that is float32, bfloat16 ones.
     """
     cdef Shape s = shape_of(x, dy, geometry, False)
     cdef Py_ssize_t rows = x.shape[0] * s.rows, taps = s.g.KH * s.g.KW, lanes = tiles_for(&dw[0, 0, 0, 0], s.channels).lanes
@@ -329,25 +269,28 @@ def weight_gradient(const real[:, :, :, ::1] x, const real[:, :, :, ::1] dy, rea
     cdef unsigned char[::1] block = Block((parts * size + COEFFICIENTS * width) * sizeof(real))
     cdef real *sums = <real *>&block[0]
     cdef Source source = source_of(&x[0, 0, 0, 0], load, &s)
-    source.load.coefficients = widen(source.load.coefficients, source.load.columns, s.channels, sums + parts * size, width)
-    source.load.columns, room = width, ring_room(sums, &source, &s)
+    cdef Py_ssize_t row = (s.columns * s.channels * <Py_ssize_t>sizeof(float) + 63) // 64 * 64 if stored is bfloat16 else 0
+    cdef const stored *gradient = &dy[0, 0, 0, 0]
+    source.load.coefficients = widen_for(gradient, source.load.coefficients, source.load.columns, s.channels, sums + parts * size, width)
+    source.load.columns, room = width, ring_room(sums, &source, &s) + row
     cdef unsigned char[::1] scratch = Block(room * threads + 1)
-    cdef const real *gradient = &dy[0, 0, 0, 0]
     cdef unsigned mode
     for task in prange(parts * chunks, nogil=True, num_threads=threads, schedule="dynamic",
                        use_threads_if=rows * s.columns * s.channels > WORTH):
         mode = flush(sums)
-        gradient_part(&source, &scratch[0] + room * threadid(), gradient, &s, task // chunks * rows // parts, (task // chunks + 1) * rows // parts,
+        gradient_part(&source, &scratch[0] + room * threadid(), room - row, gradient, &s, task // chunks * rows // parts, (task // chunks + 1) * rows // parts,
                       task % chunks * vectors // chunks, (task % chunks + 1) * vectors // chunks, sums + task // chunks * size)
         restore(mode)
     add_parts(sums, parts, size, vectors, lanes, s.channels, taps, &dw[0, 0, 0, 0])
 
 
-cdef void gradient_part(const Source *shared, unsigned char *scratch, const real *dy, const Shape *s, Py_ssize_t row_from, Py_ssize_t row_to,
-                        Py_ssize_t vector_from, Py_ssize_t vector_to, real *sums) noexcept nogil:
-    """The sums of some rows of dy, counted over all images, and some vectors of channels."""
+cdef inline void gradient_part(const Source *shared, unsigned char *scratch, Py_ssize_t row_at, const stored *dy, const Shape *s,
+                               Py_ssize_t row_from, Py_ssize_t row_to, Py_ssize_t vector_from, Py_ssize_t vector_to, real *sums) noexcept nogil:
+    """The sums of some rows of dy, counted over all images, and some vectors of channels. row_at: where scratch has room for a row."""
     cdef Source x = opened(shared, scratch)
-    cdef const DepthwiseTiles *tiles = tiles_for(dy, s.channels)
+    cdef const DepthwiseTiles *tiles = tiles_for(sums, s.channels)
+    cdef real *held = <real *>(scratch + row_at)
+    cdef Py_ssize_t i
     cdef Py_ssize_t vectors = ceil_div(s.channels, tiles.lanes), first = vector_from * tiles.lanes, lane, t, line, image, row
     cdef Py_ssize_t u, v, r, rows, taps, deep = ceil_div(s.g.KH, DEPTHWISE_TAPS), wide = ceil_div(s.g.KW, DEPTHWISE_TAPS), k, l
     cdef DepthwiseGradient g
@@ -356,12 +299,17 @@ cdef void gradient_part(const Source *shared, unsigned char *scratch, const real
     g.channels = least(vector_to * tiles.lanes, s.channels) - first
     g.pixels, g.between, g.sums_step = s.columns, s.channels, vectors * tiles.lanes
     g.width, g.dilation, g.stride = s.width, s.g.DW, s.g.SW
-    g.dy_ahead = s.columns * s.channels if s.far else 0
+    g.dy_ahead = s.columns * s.channels if s.far and stored is not bfloat16 else 0
     for t in range(s.g.KH * s.g.KW):
         memset(sums + t * g.sums_step + lane, 0, (vector_to - vector_from) * tiles.lanes * sizeof(real))
     for line in range(row_from, row_to):
         image, row = line // s.rows, line % s.rows * s.g.SH - s.g.PH
-        g.dy = dy + line * s.columns * s.channels + first
+        if stored is bfloat16:
+            for i in range(s.columns * s.channels):
+                held[i] = number(dy, line * s.columns * s.channels + i, held)
+            g.dy = held + first
+        else:
+            g.dy = <const real *>dy + line * s.columns * s.channels + first
         for k in range(deep):           # rows of taps and taps of a row, up to three of each, as equal as can be
             u = k * s.g.KH // deep
             rows = (k + 1) * s.g.KH // deep - u
@@ -372,8 +320,8 @@ cdef void gradient_part(const Source *shared, unsigned char *scratch, const real
                 for r in range(rows):
                     g.sums[r] = sums + ((u + r) * s.g.KW + v) * g.sums_step + lane
                     g.inside[r] = 0 <= row + (u + r) * s.g.DH < s.height
-                    g.at[r] = source_row(dy, &x, s, image, row + (u + r) * s.g.DH, g.inside[r]) + g.column * s.channels + first
-                    g.ahead[r] = s.g.SH * s.width * s.channels if s.far and not x.load.wanted else 0
+                    g.at[r] = source_row(sums, &x, s, image, row + (u + r) * s.g.DH, g.inside[r]) + g.column * s.channels + first
+                    g.ahead[r] = s.g.SH * s.width * s.channels if s.far and not x.made else 0
                 tiles.gradient(&g, rows, taps)
 
 

@@ -15,9 +15,10 @@ from libc.string cimport memcpy, memset
 from fastnet._ext.memory import Block
 
 from fastnet._ext.columns cimport chunk_rows, row_width
-from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts, finish_of, finish_run, load_of, load_run, widen
+from fastnet._ext.ride cimport COEFFICIENTS, SUMS, Finish, Load, add_parts, finish_of, finish_run, load_of, load_run, number, round_run, widen_for
 from fastnet._ext.strip cimport ceil_div
-from fastnet._ext.types cimport real
+from fastnet._ext.types cimport bfloat16, real, stored
+from fastnet._ext.window cimport Window, end_tap, first_tap, pairs, window_of
 from fastnet._ext.work cimport BLOCK, WORTH
 
 ctypedef fused index:   # the winner's place in its window: one byte up to 256 places
@@ -27,34 +28,6 @@ ctypedef fused index:   # the winner's place in its window: one byte up to 256 p
 cdef enum:
     GATHERED = 8192     # numbers of dx, at least, that are finished together
     FEW = 8     # channels below which 2x2 windows are taken number by number: vectors over channels would be mostly empty
-
-cdef struct Window:     # kernel, stride, padding, dilation
-    Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
-
-
-cdef Window window_of(tuple geometry):
-    """The struct of ((KH, KW), (SH, SW), (PH, PW), (DH, DW))."""
-    cdef Window g
-    (g.KH, g.KW), (g.SH, g.SW), (g.PH, g.PW), (g.DH, g.DW) = geometry
-    return g
-
-
-cdef inline bint pairs(const Window *g, Py_ssize_t H, Py_ssize_t W, Py_ssize_t OH, Py_ssize_t OW) noexcept nogil:
-    """Are these 2x2 windows side by side, all of them inside the image?"""
-    return (g.KH == 2 and g.KW == 2 and g.SH == 2 and g.SW == 2 and g.PH == 0 and g.PW == 0 and g.DH == 1 and g.DW == 1
-            and 2 * OH <= H <= 2 * OH + 1 and 2 * OW <= W <= 2 * OW + 1)
-
-
-cdef inline Py_ssize_t first_tap(Py_ssize_t start, Py_ssize_t dilation) noexcept nogil:
-    """The first tap of a window starting at `start` that is not left of the image."""
-    return 0 if start >= 0 else (dilation - 1 - start) // dilation
-
-
-cdef inline Py_ssize_t end_tap(Py_ssize_t start, Py_ssize_t dilation, Py_ssize_t taps, Py_ssize_t size) noexcept nogil:
-    """One past the last tap that is not right of the image."""
-    if start + (taps - 1) * dilation < size:
-        return taps
-    return (size - start + dilation - 1) // dilation if start < size else 0
 
 
 cdef inline void challenge(real v, int tap, real *best, int *which) noexcept nogil:
@@ -146,10 +119,13 @@ cdef inline void max_window(const real *x, Py_ssize_t rows, Py_ssize_t cols, Py_
             return
 
 
-cdef inline void put(const real *best, const int *which, real *y, index *winner, Py_ssize_t n) noexcept nogil:
+cdef inline void put(const real *best, const int *which, stored *y, index *winner, Py_ssize_t n) noexcept nogil:
     """Write what is gathered: bytes convert 16 to 64 at a time, so in one go for the pixels of a BLOCK."""
     cdef Py_ssize_t c
-    memcpy(y, best, n * sizeof(real))
+    if stored is bfloat16:
+        round_run(<const float *>best, n, y)
+    else:
+        memcpy(y, best, n * sizeof(real))
     for c in range(n):
         winner[c] = <index>which[c]
 
@@ -177,7 +153,7 @@ cdef bint max_pair_few(const real *x, real *y, index *winner, Py_ssize_t W, Py_s
     return strange
 
 
-cdef inline const real *load_rows(const Load *m, const real *x, Py_ssize_t rows, Py_ssize_t step, Py_ssize_t size, real *scratch) noexcept nogil:
+cdef inline const real *load_rows(const Load *m, const stored *x, Py_ssize_t rows, Py_ssize_t step, Py_ssize_t size, real *scratch) noexcept nogil:
     """The maps of so many rows of the image, side by side in scratch."""
     cdef Py_ssize_t i
     for i in range(rows):
@@ -185,17 +161,18 @@ cdef inline const real *load_rows(const Load *m, const real *x, Py_ssize_t rows,
     return scratch
 
 
-cdef void max_row(const Load *m, const real *image, real *y, index *winner, Py_ssize_t oh, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C,
+cdef inline void max_row(const Load *m, const stored *image, stored *y, index *winner, Py_ssize_t oh, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C,
                   Py_ssize_t OW, Window g, bint few, real *scratch) noexcept nogil:
     """One row of output pixels."""
     cdef real best[BLOCK]
     cdef int which[BLOCK]
     cdef Py_ssize_t h = oh * g.SH - g.PH, h0 = first_tap(h, g.DH), h1 = end_tap(h, g.DH, g.KH, H), row_step = g.DH * W * C
-    cdef const real *x = image + (h + h0 * g.DH) * W * C
-    if m.wanted and h0 < h1:
-        x, row_step = load_rows(m, x, h1 - h0, row_step, W * C, scratch), W * C
-    if few and not max_pair_few(x, y, winner, W, C, OW):
-        return
+    cdef const real *x = <const real *>image + (h + h0 * g.DH) * W * C
+    if (m.wanted or stored is bfloat16) and h0 < h1:
+        x, row_step = load_rows(m, image + (h + h0 * g.DH) * W * C, h1 - h0, row_step, W * C, scratch), W * C
+    if stored is not bfloat16:
+        if few and not max_pair_few(x, <real *>y, winner, W, C, OW):
+            return
     cdef Py_ssize_t ow, w, w0, w1, c, n, full = 0, done = 0
     for ow in range(OW):
         w = ow * g.SW - g.PW
@@ -213,7 +190,7 @@ cdef void max_row(const Load *m, const real *image, real *y, index *winner, Py_s
     put(best, which, y + done, winner + done, full)
 
 
-def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, ::1] winner, tuple geometry, tuple load, int threads):
+def max_pool2d(const stored[:, :, :, ::1] x, stored[:, :, :, ::1] y, index[:, :, :, ::1] winner, tuple geometry, tuple load, int threads):
     """y = the maximum of each window of x, padding left out; winner = its number KW*u + v, the first of equals.
 
     load: None, or what is to become of x where it is read (ride.pxd), row by row as windows come to it.
@@ -223,30 +200,35 @@ def max_pool2d(const real[:, :, :, ::1] x, real[:, :, :, ::1] y, index[:, :, :, 
     cdef Py_ssize_t row, size = H * W * C, stride = OW * C, width = row_width(C), room
     if N == 0:
         return
-    cdef const real *source = &x[0, 0, 0, 0]
-    cdef real *values = &y[0, 0, 0, 0]
+    cdef const stored *source = &x[0, 0, 0, 0]
+    cdef stored *values = &y[0, 0, 0, 0]
     cdef index *winners = &winner[0, 0, 0, 0]
     cdef bint few = C < FEW and pairs(&g, H, W, OH, OW)
     cdef Load m = load_of(source, load)
-    room = min(g.KH, H) * W * C if m.wanted else 0
-    cdef unsigned char[::1] held = Block(((COEFFICIENTS * width if m.wanted else 0) + room * threads + 1) * sizeof(real))
-    cdef real *scratch = <real *>&held[0]
-    m.coefficients, m.columns = widen(m.coefficients, m.columns, C, scratch + room * threads, width), width
+    room = min(g.KH, H) * W * C if m.wanted or stored is bfloat16 else 0
+    cdef unsigned char[::1] held = Block(((COEFFICIENTS * width if m.wanted else 0) + room * threads + 1) * sizeof(double))
+    cdef double *scratch = <double *>&held[0]
+    m.coefficients, m.columns = widen_for(source, m.coefficients, m.columns, C, scratch + room * threads, width), width
     for row in prange(N * OH, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * size > WORTH):
-        max_row(&m, source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g, few,
-                scratch + room * threadid())
+        if stored is double:
+            max_row(&m, source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g, few,
+                    scratch + room * threadid())
+        else:
+            max_row(&m, source + row // OH * size, values + row * stride, winners + row * stride, row % OH, H, W, C, OW, g, few,
+                    <float *>(scratch + room * threadid()))
 
 
-cdef inline Py_ssize_t take(const real *dy, const index *winner, Py_ssize_t at, Py_ssize_t size, real *d, int *k) noexcept nogil:
+cdef inline Py_ssize_t take(const stored *dy, const index *winner, Py_ssize_t at, Py_ssize_t size, real *d, int *k) noexcept nogil:
     """The next BLOCK of dy and of its winners, widened in one go; returns how many there are."""
     cdef Py_ssize_t c, n = min(size - at, BLOCK)
-    memcpy(d, dy + at, n * sizeof(real))
+    for c in range(n):
+        d[c] = number(dy, at + c, d)
     for c in range(n):
         k[c] = winner[at + c]
     return n
 
 
-cdef void unpool_pair(const real *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
+cdef inline void unpool_pair(const stored *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
                       Py_ssize_t OW) noexcept nogil:
     """2x2 windows with stride 2: one row of dy fills two of dx, and zeros the rest of the `rows` that are its own."""
     cdef real d[BLOCK]
@@ -273,7 +255,7 @@ cdef void unpool_pair(const real *dy, const index *winner, real *dx, Py_ssize_t 
     memset(dx + 2 * W * C, 0, (rows - 2) * W * C * sizeof(real))
 
 
-cdef void unpool_pair_few(const real *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
+cdef inline void unpool_pair_few(const stored *dy, const index *winner, real *dx, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t C,
                           Py_ssize_t OW) noexcept nogil:
     """The same for fewer channels than fill a vector: number by number, 5 stores each."""
     cdef Py_ssize_t ow, c, below = W * C
@@ -285,10 +267,10 @@ cdef void unpool_pair_few(const real *dy, const index *winner, real *dx, Py_ssiz
         for c in range(C):
             p = dx + 2 * ow * C + c
             p[0] = p[C] = p[below] = p[below + C] = 0
-            p[(winner[ow * C + c] >> 1) * below + (winner[ow * C + c] & 1) * C] = dy[ow * C + c]
+            p[(winner[ow * C + c] >> 1) * below + (winner[ow * C + c] & 1) * C] = number(dy, ow * C + c, dx)
 
 
-cdef void unpool_row(const real *dy, const index *winner, real *dx, Py_ssize_t ih, Py_ssize_t first, Py_ssize_t end,
+cdef inline void unpool_row(const stored *dy, const index *winner, real *dx, Py_ssize_t ih, Py_ssize_t first, Py_ssize_t end,
                      Py_ssize_t W, Py_ssize_t C, Py_ssize_t OW, Window g) noexcept nogil:
     """One row of dx, from the rows first:end of windows that cover it."""
     cdef real d[BLOCK]
@@ -334,9 +316,9 @@ cdef inline Py_ssize_t first_row(const Unpooling *u, Py_ssize_t task) noexcept n
     return task // u.OH * u.H + task % u.OH * 2 if u.paired else task
 
 
-cdef void unpool(const Unpooling *u, const index *kind, real *dx, Py_ssize_t task, Py_ssize_t rows) noexcept nogil:
+cdef inline void unpool(const Unpooling *u, const index *kind, const stored *like, real *dx, Py_ssize_t task, Py_ssize_t rows) noexcept nogil:
     cdef Py_ssize_t row = task % u.H, image = task // u.H * u.OH * u.OW * u.C, at = task * u.OW * u.C
-    cdef const real *dy = <const real *>u.dy
+    cdef const stored *dy = <const stored *>u.dy
     cdef const index *winner = <const index *>u.winner
     if not u.paired:
         unpool_row(dy + image, winner + image, dx, row, u.covering[2 * row], u.covering[2 * row + 1], u.W, u.C, u.OW, u.g)
@@ -346,20 +328,24 @@ cdef void unpool(const Unpooling *u, const index *kind, real *dx, Py_ssize_t tas
         unpool_pair(dy + at, winner + at, dx, rows, u.W, u.C, u.OW)
 
 
-cdef void unpool_chunk(const Unpooling *u, const index *kind, real *dx, Py_ssize_t task, Py_ssize_t end, const Finish *f, Py_ssize_t width,
-                       double *sums) noexcept nogil:
-    """Some tasks; what is done to dx is done when some rows have gathered, in the cache."""
+cdef inline void unpool_chunk(const Unpooling *u, const index *kind, stored *dx, Py_ssize_t task, Py_ssize_t end, const Finish *f,
+                              Py_ssize_t width, double *sums, float *scratch) noexcept nogil:
+    """Some tasks, those of a bfloat16 dx by way of scratch; what is done to dx is done when some rows have gathered, in the cache."""
     cdef Py_ssize_t done = first_row(u, task), row = done, after
     while task < end:
         after = first_row(u, task + 1)
-        unpool(u, kind, dx + row * u.W * u.C, task, after - row)
+        if stored is bfloat16:
+            unpool(u, kind, dx, scratch, task, after - row)
+            round_run(scratch, (after - row) * u.W * u.C, dx + row * u.W * u.C)
+        else:
+            unpool(u, kind, dx, dx + row * u.W * u.C, task, after - row)
         row, task = after, task + 1
         if f.kind and ((row - done) * u.W * u.C >= GATHERED or task == end):
             finish_run(f, dx, done * u.W * u.C, (row - done) * u.W * u.C, width, sums)
             done = row
 
 
-def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] winner, real[:, :, :, ::1] dx, tuple geometry,
+def max_pool2d_backward(const stored[:, :, :, ::1] dy, const index[:, :, :, ::1] winner, stored[:, :, :, ::1] dx, tuple geometry,
                         const Py_ssize_t[:, ::1] covering_rows, tuple finish, double[:, ::1] sums, int threads):
     """dx = dy at the winner of each window, 0 elsewhere, added up where windows overlap (in row-major order of windows).
 
@@ -370,7 +356,7 @@ def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] w
     cdef Py_ssize_t N = dx.shape[0], H = dx.shape[1], W = dx.shape[2], C = dx.shape[3], OH = dy.shape[1], OW = dy.shape[2]
     if N == 0:
         return
-    cdef real *out = &dx[0, 0, 0, 0]
+    cdef stored *out = &dx[0, 0, 0, 0]
     cdef Unpooling u
     u.dy, u.winner, u.covering, u.g, u.paired = &dy[0, 0, 0, 0], &winner[0, 0, 0, 0], &covering_rows[0, 0], g, pairs(&g, H, W, OH, OW)
     u.H, u.W, u.C, u.OH, u.OW = H, W, C, OH, OW
@@ -379,11 +365,15 @@ def max_pool2d_backward(const real[:, :, :, ::1] dy, const index[:, :, :, ::1] w
     cdef Py_ssize_t tasks = N * (OH if u.paired else H), width = row_width(C), k
     cdef Py_ssize_t step = ceil_div(chunk_rows(N * H * W, C), W * (2 if u.paired else 1)), chunks = ceil_div(tasks, step)
     cdef Py_ssize_t part = SUMS * width if f.kind else 0
-    cdef unsigned char[::1] held = Block(chunks * part * sizeof(double) + (COEFFICIENTS * width if f.kind else 0) * sizeof(real) + 1)
+    cdef unsigned char[::1] held = Block(chunks * part * sizeof(double) + (COEFFICIENTS * width if f.kind else 0) * sizeof(double) + 1)
     cdef double *parts = <double *>&held[0]
     memset(parts, 0, chunks * part * sizeof(double))
-    f.coefficients, f.columns = widen(f.coefficients, f.columns, C, <real *>(parts + chunks * part), width), width
+    f.coefficients, f.columns = widen_for(out, f.coefficients, f.columns, C, parts + chunks * part, width), width
+    cdef Py_ssize_t room = ceil_div((3 if u.paired else 1) * W * C, 16) * 16 if stored is bfloat16 else 0   # a row of windows has 3 of dx, at most
+    cdef unsigned char[::1] rows = Block(room * threads * sizeof(float) + 1)
+    cdef float *scratch = <float *>&rows[0]
     for k in prange(chunks, nogil=True, num_threads=threads, schedule="static", use_threads_if=N * H * W * C > WORTH):
-        unpool_chunk(&u, &winner[0, 0, 0, 0], out, k * step, min(tasks, (k + 1) * step), &f, width, parts + k * part)
+        unpool_chunk(&u, &winner[0, 0, 0, 0], out, k * step, min(tasks, (k + 1) * step), &f, width, parts + k * part,
+                     scratch + room * threadid())
     if f.kind:
         add_parts(f.kind, parts, chunks, width, C, width // C, &sums[0, 0], sums.shape[1])

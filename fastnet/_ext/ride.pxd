@@ -6,12 +6,13 @@ outputs before it leaves the cache: the statistics of the next batch norm, or, o
 branches gave, act'(t), and the sums that a batch norm's own gradient needs.
 
 Python hands over tuples: a Load as (b or None, coefficients (5, channels): center, scale, shift, center', scale'; slope), a Finish as
-(kind, add, value, a, b, coefficients, slope): see functional/deferred.py. All arrays have the memory of the one they ride on.
+(kind, add, value, a, b, coefficients, slope): see functional/deferred.py. All arrays have the memory of the one they ride on, and
+hold what it holds: float32 or float64 numbers or, at precision `medium`, bfloat16 ones.
 """
 
 from libc.string cimport memcpy
 
-from fastnet._ext.types cimport real
+from fastnet._ext.types cimport bfloat16, real, stored
 
 cdef enum:
     CENTER
@@ -32,6 +33,8 @@ cdef enum:
 
 
 cdef extern from "ride.h" nogil:
+    float widened "ride_widened"(bfloat16 x) noexcept
+    bfloat16 rounded "ride_rounded"(float x) noexcept
     ctypedef struct Finish "ride_finish":
         int kind
         const void *add     # NULL: nothing to add
@@ -45,6 +48,8 @@ cdef extern from "ride.h" nogil:
                     Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
     void ride_double(const Finish *f, double *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel,
                      Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
+    void ride_half(const Finish *f, bfloat16 *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel,
+                   Py_ssize_t channels, double *part, Py_ssize_t row) noexcept
 
 
 ctypedef struct Load:
@@ -55,45 +60,70 @@ ctypedef struct Load:
     double slope
 
 
-cdef inline Load load_of(const real *x, tuple load):
-    """The Load of a tuple (None: numbers as they are) on an array that starts at x."""
-    cdef Load m
-    cdef const real[:, :, :, ::1] other
-    cdef const real[:, ::1] coefficients
-    m.wanted, m.two, m.far, m.coefficients, m.columns, m.slope = False, False, 0, NULL, 0, 1
-    if load is None:
-        return m
-    m.wanted, m.slope = True, load[2]
-    coefficients = load[1]
-    m.coefficients, m.columns = &coefficients[0, 0], coefficients.shape[1]
-    if load[0] is not None:
-        other = load[0]
-        m.two, m.far = True, &other[0, 0, 0, 0] - x
-    return m
+cdef inline real number(const stored *x, Py_ssize_t i, const real *kind) noexcept nogil:
+    """The number x[i]; `kind` only says which type it is computed with."""
+    if stored is bfloat16:
+        return widened(x[i])
+    else:
+        return x[i]
 
 
-cdef inline const real *first_of(const real *kind, object array):
+cdef inline const void *first_of(const stored *kind, object array):
     """The first number of an optional array of the kind's type; NULL without one."""
-    cdef const real[:, :, :, ::1] x
+    cdef const stored[:, :, :, ::1] x
     if array is None:
         return NULL
     x = array
     return &x[0, 0, 0, 0]
 
 
-cdef inline Finish finish_of(const real *out, tuple finish):
+cdef inline const void *coefficients_of(const stored *kind, object array, Py_ssize_t *columns):
+    """The first of the coefficients for such images, and how many there are in a row."""
+    cdef const double[:, ::1] long
+    cdef const float[:, ::1] short
+    if array is None:
+        return NULL
+    columns[0] = array.shape[1]
+    if stored is double:
+        long = array
+        return &long[0, 0]
+    else:
+        short = array
+        return &short[0, 0]
+
+
+cdef inline Load load_of(const stored *x, tuple load):
+    """The Load of a tuple (None: numbers as they are) on an array that starts at x."""
+    cdef Load m
+    m.wanted, m.two, m.far, m.coefficients, m.columns, m.slope = False, False, 0, NULL, 0, 1
+    if load is None:
+        return m
+    m.wanted, m.slope = True, load[2]
+    m.coefficients = coefficients_of(x, load[1], &m.columns)
+    if load[0] is not None:
+        m.two, m.far = True, <const stored *>first_of(x, load[0]) - x
+    return m
+
+
+cdef inline Finish finish_of(const stored *out, tuple finish):
     """The Finish of a tuple; None: nothing is done. `out` only says which type its numbers have."""
     cdef Finish f
-    cdef const real[:, ::1] coefficients
     f.kind, f.add, f.value, f.a, f.b, f.coefficients, f.columns, f.slope = NOTHING, NULL, NULL, NULL, NULL, NULL, 0, 1
     if finish is None:
         return f
     f.kind, f.slope = finish[0], finish[6]
     f.add, f.value, f.a, f.b = first_of(out, finish[1]), first_of(out, finish[2]), first_of(out, finish[3]), first_of(out, finish[4])
-    if finish[5] is not None:
-        coefficients = finish[5]
-        f.coefficients, f.columns = &coefficients[0, 0], coefficients.shape[1]
+    f.coefficients = coefficients_of(out, finish[5], &f.columns)
     return f
+
+
+cdef inline const void *widen_for(const stored *kind, const void *coefficients, Py_ssize_t columns, Py_ssize_t channels, void *wide,
+                                  Py_ssize_t width) noexcept nogil:
+    """`widen` for images of such numbers."""
+    if stored is double:
+        return widen(coefficients, columns, channels, <double *>wide, width)
+    else:
+        return widen(coefficients, columns, channels, <float *>wide, width)
 
 
 cdef inline const void *widen(const void *coefficients, Py_ssize_t columns, Py_ssize_t channels, real *wide, Py_ssize_t width) noexcept nogil:
@@ -106,6 +136,13 @@ cdef inline const void *widen(const void *coefficients, Py_ssize_t columns, Py_s
         for i in range(channels, width):
             wide[r * width + i] = wide[r * width + i - channels]
     return wide
+
+
+cdef inline void round_run(const float *v, Py_ssize_t size, bfloat16 *x) noexcept nogil:
+    """x = v, rounded."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        x[i] = rounded(v[i])
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------------
@@ -122,27 +159,31 @@ cdef inline void rectify(real *v, Py_ssize_t n, real slope) noexcept nogil:
             v[i] = slope * v[i] if v[i] <= zero else v[i]
 
 
-cdef inline void load(const Load *m, const real *x, Py_ssize_t channel, Py_ssize_t n, real *v) noexcept nogil:
+cdef inline void load(const Load *m, const stored *x, Py_ssize_t channel, Py_ssize_t n, real *v) noexcept nogil:
     """v = the map of n channels of a pixel, from `channel` on: x is the first of them. v may be x."""
     cdef const real *center = <const real *>m.coefficients + channel
     cdef const real *scale = center + SCALE * m.columns
     cdef const real *shift = center + SHIFT * m.columns
     cdef const real *other_center = center + OTHER_CENTER * m.columns
     cdef const real *other_scale = center + OTHER_SCALE * m.columns
-    cdef const real *b = x + m.far
+    cdef const stored *b = x + m.far
     cdef Py_ssize_t i
     if m.two:
         for i in range(n):
-            v[i] = (b[i] - other_center[i]) * other_scale[i] + ((x[i] - center[i]) * scale[i] + shift[i])
+            v[i] = (number(b, i, center) - other_center[i]) * other_scale[i] + ((number(x, i, center) - center[i]) * scale[i] + shift[i])
     else:
         for i in range(n):
-            v[i] = (x[i] - center[i]) * scale[i] + shift[i]
+            v[i] = (number(x, i, center) - center[i]) * scale[i] + shift[i]
     rectify(v, n, <real>m.slope)
 
 
-cdef inline void load_run(const Load *m, const real *x, Py_ssize_t size, real *v) noexcept nogil:
+cdef inline void load_run(const Load *m, const stored *x, Py_ssize_t size, real *v) noexcept nogil:
     """v = the map of a run of whole pixels, so many numbers: the coefficients are widened."""
     cdef Py_ssize_t i = 0
+    if not m.wanted:
+        for i in range(size):
+            v[i] = number(x, i, v)
+        return
     while i < size:
         load(m, x + i, 0, min(m.columns, size - i), v + i)
         i += m.columns
@@ -150,17 +191,19 @@ cdef inline void load_run(const Load *m, const real *x, Py_ssize_t size, real *v
 
 # --- finishing --------------------------------------------------------------------------------------------------------------
 
-cdef inline void finish(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t channels,
+cdef inline void finish(const Finish *f, stored *out, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t channels,
                         double *sums, Py_ssize_t row) noexcept nogil:
     """The Finish of so many pixels, `step` numbers apart, of the channels from `channel` on: out[at] is the first of them. Their
     sums are added to a part, SUMS rows of `row` channels that begin with zeros; sums is the place of `channel` in it."""
-    if real is float:
+    if stored is float:
         ride_float(f, out, at, pixels, step, channel, channels, sums, row)
+    elif stored is bfloat16:
+        ride_half(f, out, at, pixels, step, channel, channels, sums, row)
     else:
         ride_double(f, out, at, pixels, step, channel, channels, sums, row)
 
 
-cdef inline void finish_run(const Finish *f, real *out, Py_ssize_t at, Py_ssize_t size, Py_ssize_t width, double *sums) noexcept nogil:
+cdef inline void finish_run(const Finish *f, stored *out, Py_ssize_t at, Py_ssize_t size, Py_ssize_t width, double *sums) noexcept nogil:
     """The Finish of a run of whole pixels, so many numbers from out[at] on: its coefficients are widened to `width`, and its part
     has SUMS rows of `width`, whose pixels count as parts of their own (add_parts)."""
     cdef Py_ssize_t whole = size // width

@@ -2,8 +2,8 @@
 
 from libc.string cimport memcpy, memset
 
-from fastnet._ext.ride cimport Load, load_run
-from fastnet._ext.types cimport real
+from fastnet._ext.ride cimport Load, load_run, number
+from fastnet._ext.types cimport bfloat16, real, stored
 
 
 cdef inline Py_ssize_t least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -33,12 +33,12 @@ ctypedef struct Strip:
     Py_ssize_t image_size, row_size, pixel_size, scratch
 
 
-cdef inline Strip strip_of(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
+cdef inline Strip strip_of(const Py_ssize_t *shape, Py_ssize_t channel, Py_ssize_t channels, const Py_ssize_t[::1] lead,
                     const Py_ssize_t[::1] step, const Py_ssize_t[::1] span, Py_ssize_t rows, Py_ssize_t columns):
-    """What the caller says about the strip; `cut` fills in the rest."""
+    """What the caller says about the strip of x, which has that shape; `cut` fills in the rest."""
     cdef Strip s
     s.channel, s.channels, s.rows, s.columns = channel, channels, rows, columns
-    s.images, s.height, s.width, s.depth = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    s.images, s.height, s.width, s.depth = shape[0], shape[1], shape[2], shape[3]
     s.lead, s.step, s.span, s.mapped = [lead[0], lead[1]], [step[0], step[1]], [span[0], span[1]], False
     return s
 
@@ -80,12 +80,12 @@ cdef inline const real *open_strip(const real *x, const Strip *s, const Load *m,
     return scratch
 
 
-cdef inline void fill_strip(const real *x, const Strip *s, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row, const Load *m,
+cdef inline void fill_strip(const stored *x, const Strip *s, Py_ssize_t images, Py_ssize_t image, Py_ssize_t row, const Load *m,
                             real *out) noexcept nogil:
     """The strip of what a Load makes of x, its coefficients those of s.channel and the channels after it, widened; NULL: of x
     itself. The padding is zero."""
     cdef Py_ssize_t first = row * s.step[0] - s.lead[0], n, r, w, left, right
-    cdef const real *line
+    cdef const stored *line
     left = least(most(s.lead[1], 0), s.wide)
     right = most(least(s.width + s.lead[1], s.wide), left)
     for n in range(image, image + images):
@@ -104,11 +104,15 @@ cdef inline void fill_strip(const real *x, const Strip *s, Py_ssize_t images, Py
             out += s.row_size
 
 
-cdef inline void copy(const real *x, Py_ssize_t numbers, const Load *m, real *out) noexcept nogil:
-    if m == NULL:
-        memcpy(out, x, numbers * sizeof(real))
-    else:
+cdef inline void copy(const stored *x, Py_ssize_t numbers, const Load *m, real *out) noexcept nogil:
+    cdef Py_ssize_t i
+    if m != NULL:
         load_run(m, x, numbers, out)
+    elif stored is bfloat16:
+        for i in range(numbers):
+            out[i] = number(x, i, out)
+    else:
+        memcpy(out, x, numbers * sizeof(real))
 
 
 cdef inline Py_ssize_t channel_block(Py_ssize_t taps) noexcept nogil:

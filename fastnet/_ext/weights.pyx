@@ -53,7 +53,7 @@ def weight_gradient(const real[:, :, :, ::1] x, Py_ssize_t channel, Py_ssize_t c
     """
     cdef Py_ssize_t width = lanes(&dw[0, 0, 0, 0]), vectors = ceil_div(filters, width), panels = panel_count(vectors)
     cdef Py_ssize_t depth = segment.shape[0] * length, partial = depth * vectors * width, task, rest
-    cdef Strip s = strip_of(x, channel, channels, lead, step, span, dy.shape[1], dy.shape[2])
+    cdef Strip s = strip_of(x.shape, channel, channels, lead, step, span, dy.shape[1], dy.shape[2])
     cdef const real *source = &x[0, 0, 0, 0]
     cdef Load m = load_of(source, load)
     cdef Py_ssize_t wide = row_width(channels) if m.wanted else 0

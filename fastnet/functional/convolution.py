@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from .. import memory
 from ..memory import Array
 from . import checks, products, trace
-from .deferred import Deferred, Finish, Into, Value, finish_into, memory_of
+from .deferred import Deferred, Finish, Into, Value, finish_into, finished, memory_of, storage
 from .geometry import Geometry, geometry_of, output_padding_of, output_size
 from .products import bias_gradient, gather, scatter
 
@@ -39,21 +39,28 @@ def conv2d(
 
 
 def convolve(
-    x: Value, w: Array, b: Array | None, geometry: Geometry, same: bool, finish: Finish | None = None
+    x: Value,
+    w: Array,
+    b: Array | None,
+    geometry: Geometry,
+    same: bool,
+    finish: Finish | None = None,
+    *,
+    carried: bool = False,
 ) -> tuple[Array, Conv2dSaved]:
     """conv2d of an array or of what is Deferred, of a checked geometry; y in channels-last memory, with what `finish` does
-    to it."""
+    to it; `carried`: as Deferred values are stored."""
     image = _source("conv2d", x, w.shape[1] * geometry.groups)
     checks.same_dtype("conv2d", w, "w", image.dtype)
     if b is not None:
         b = checks.parameter("conv2d", b, "b", (w.shape[0],), image.dtype)
     n, height, width, _ = image.a.shape if isinstance(image, Deferred) else image.shape
     size = (height, width) if same else _output(geometry, height, width)
-    y = memory.empty((n, *size, w.shape[0]), image.dtype)
+    y = memory.empty((n, *size, w.shape[0]), storage(image.dtype) if carried else image.dtype)
     if finish is not None and finish.add is not None and finish.add.shape != y.shape:
         raise ValueError(f"conv2d: the output has shape {y.shape}, what is added to it {finish.add.shape} (N, H, W, C)")
     began = trace.begin()
-    gather(image, w, b, y, geometry, finish)
+    y = gather(image, w, b, y, geometry, finish)
     trace.product("product", began, [image], y, finish)
     return y, Conv2dSaved(image, w, b is not None, geometry, (n, w.shape[0], size[0], size[1]))
 
@@ -110,11 +117,12 @@ def convolve_back(
     if into is None:
         return None, dw, db
     finish = finish_into(into)
-    dx = memory.empty(x.a.shape if isinstance(x, Deferred) else x.shape, x.dtype)
+    like = x.a if isinstance(x, Deferred) else x
+    dx = memory.empty(like.shape, like.dtype)
     began = trace.begin()
-    scatter(gradient, w, None, dx, geometry, finish)
+    dx = scatter(gradient, w, None, dx, geometry, finish)
     trace.product("input gradient", began, [gradient], dx, finish)
-    return Deferred(dx, sums=None if finish is None else finish.left), dw, db
+    return finished(dx, finish), dw, db
 
 
 def conv_transpose2d(

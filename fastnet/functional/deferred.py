@@ -4,6 +4,9 @@ A batch norm, a rectifier or an addition hands on a Deferred instead of an array
 become of each. A product takes it along while it loads them; whoever cannot asks for `memory`. In the other direction, the
 gradient of such a value arrives as that of t, gated by act'(t) and with the sums that a batch norm needs: a Finish, which
 rides on the product that makes it. The compiled side is fastnet/_ext/ride.pxd.
+
+At precision `medium` on AMX, what layers hand on is stored as bfloat16, the upper halves of float32 numbers, in arrays of
+uint16. Such arrays are seen by those alone who ask for what is `stored`; `memory` and `array` are float32.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, memory
+from .._ext import amx_correlate
 from .._ext import channelwise as kernels
 from ..memory import Array
 
@@ -20,18 +24,23 @@ STATISTICS, GRADIENT, RESULT = 1, 2, 3  # kinds of Finish, as ride.pxd has them
 listeners: list[Any] = []  # called with ("memory" or "finish", who, the array) when one of them gets a pass of its own
 ROWS = 5  # of coefficients: center, scale, shift, center', scale'
 SHARES = 32  # numbers of a source per weight; fewer: the weights are taken in shares
+BFLOAT16 = np.dtype(np.uint16)  # of arrays that hold the upper halves of float32 numbers
+NO_SUMS = np.empty((1, 1))
+
+Load = tuple[Array | None, Array, float]
 
 
 class Deferred:
     """v = act(t), t = (a - center) * scale + shift [+ (b - center') * scale'], act(t) = t for t > 0, else slope * t.
 
-    a and b are images in channels-last memory (N, H, W, C); coefficients (5, C) in their dtype, or None: t = a.
+    a and b are images in channels-last memory (N, H, W, C), both stored alike; coefficients (5, C) in the dtype of v, or None:
+    t = a.
     statistics: (2, C) in float64, the mean and the sum of squared deviations of a, where a product has left them.
     sums: (3, C) in float64, of a gradient g: of g, of g * (a' - center) and of g * (b' - center'), a' and b' being what the
     value that it belongs to was made of; (1, C), of g alone, where that value was an array.
     """
 
-    __slots__ = ("_value", "a", "b", "coefficients", "lasting", "normalised", "slope", "statistics", "sums")
+    __slots__ = ("_value", "_wide", "a", "b", "coefficients", "lasting", "normalised", "slope", "statistics", "sums")
 
     def __init__(
         self,
@@ -43,11 +52,18 @@ class Deferred:
         statistics: Array | None = None,
         sums: Array | None = None,
     ) -> None:
-        self.a, self.b, self.coefficients, self.slope = a, b, coefficients, slope
+        self.a, self.coefficients, self.slope = a, coefficients, slope
+        self.b = None if b is None else stored_as(b, a.dtype)
         self.statistics, self.sums = statistics, sums
         self.normalised = False  # is b's share a batch norm's, which needs the sum with b?
         self.lasting = False  # does somebody else keep b for backward all the same?
         self._value: Array | None = a if coefficients is None and slope == 1 else None
+        self._wide: Array | None = None
+
+    @property
+    def half(self) -> bool:
+        """Is it stored as bfloat16?"""
+        return self.a.dtype == BFLOAT16
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,7 +73,7 @@ class Deferred:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.a.dtype
+        return dtype_of(self.a.dtype)
 
     @property
     def linear(self) -> bool:
@@ -79,28 +95,36 @@ class Deferred:
         """Is v at hand?"""
         return self._value is not None
 
-    def memory(self) -> Array:
-        """v in channels-last memory, made in one pass at the first call."""
+    def stored(self) -> Array:
+        """v in channels-last memory, stored as a is; made in one pass at the first call."""
         if self._value is None:
-            self._value = memory.empty(self.a.shape, self.a.dtype)
-            kernels.apply(self.a, self.map(), self._value, config.get_num_threads())
-            for listener in listeners:
-                listener("memory", self, self._value)
+            self._value = _applied(self, self.a, self.map(), self.a.dtype)
             if self.coefficients is None and self.slope == 0:
                 self.a = self._value  # v is act(v), and has the sign of a
         return self._value
+
+    def memory(self) -> Array:
+        """v in channels-last memory, in its dtype."""
+        if not self.half:
+            return self.stored()
+        if self._wide is None:
+            given, load = self.load(stored=True)
+            self._wide = _applied(self, given, load, self.dtype)
+        return self._wide
 
     def array(self) -> Array:
         """v, (N, C, H, W)."""
         return self.memory().transpose(0, 3, 1, 2)
 
-    def load(self) -> tuple[Array, tuple[Array | None, Array, float] | None]:
-        """What a product loads: an array and the Load that makes v of it (None: it is v)."""
+    def load(self, *, stored: bool = False) -> tuple[Array, Load | None]:
+        """What a product loads: an array and the Load that makes v of it (None: it is v); `stored`: it knows bfloat16."""
+        if self.half and not stored:
+            return self.memory(), None
         return (self.a, self.map()) if self._value is None else (self._value, None)
 
-    def map(self) -> tuple[Array | None, Array, float]:
+    def map(self) -> Load:
         """The Load that makes v of a."""
-        coefficients = identity(self.a.shape[3], self.a.dtype) if self.coefficients is None else self.coefficients
+        coefficients = identity(self.a.shape[3], self.dtype) if self.coefficients is None else self.coefficients
         return self.b, coefficients, self.slope
 
     def rectified(self, slope: float) -> Deferred:
@@ -111,7 +135,7 @@ class Deferred:
 
     def outline(self) -> Deferred:
         """One of the same shape, act and sort that holds no numbers."""
-        return Deferred(np.broadcast_to(np.zeros((), self.dtype), self.a.shape), slope=self.slope)
+        return Deferred(np.broadcast_to(np.zeros((), self.a.dtype), self.a.shape), slope=self.slope)
 
     def spare(self) -> bool:
         """After forward's uses of v: keep either v or b, not both. True: v was let go, and is made again for backward."""
@@ -119,13 +143,22 @@ class Deferred:
             return False
         again = self.b is None or self.normalised or self.lasting  # what makes v is there without us
         if again:
-            self._value = None
+            self._value = self._wide = None
         else:
             self.b = None
         return again
 
 
 Value = Array | Deferred
+
+
+def _applied(x: Deferred, given: Array, load: Load | None, dtype: np.dtype[Any]) -> Array:
+    """What the Load makes of an array, in one pass."""
+    out = memory.empty(given.shape, dtype)
+    kernels.apply(given, load, out, config.get_num_threads())
+    for listener in listeners:
+        listener("memory", x, out)
+    return out
 
 
 class Into(NamedTuple):
@@ -136,12 +169,32 @@ class Into(NamedTuple):
     add: tuple[Array, ...] = ()
 
 
-def loaded(x: Value, weights: int) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+def storage(dtype: Any) -> np.dtype[Any]:
+    """How activations of a dtype are stored: float32 ones as bfloat16 where products round them to it anyway."""
+    medium = dtype == np.float32 and amx_correlate is not None and config.get_float32_matmul_precision() == "medium"
+    return BFLOAT16 if medium else np.dtype(dtype)
+
+
+def dtype_of(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of what is stored so."""
+    return np.dtype(np.float32) if stored == BFLOAT16 else stored
+
+
+def stored_as(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Channels-last memory as float32 or bfloat16: itself, or converted in one pass."""
+    if x.dtype == dtype or BFLOAT16 not in (x.dtype, dtype):
+        return x
+    out = memory.empty(x.shape, dtype)
+    kernels.apply(x, None, out, config.get_num_threads())
+    return out
+
+
+def loaded(x: Value, weights: int, *, stored: bool = False) -> tuple[Array, Load | None]:
     """What a product of so many weights loads below AMX. Where weights are taken in shares, each loads anew, forward and
     for their gradient; then, or with two arrays to load, one pass of its own that both find done costs less."""
     if isinstance(x, Deferred) and (x.b is not None or x.a.size < SHARES * weights):
-        x = x.memory()
-    return x.load() if isinstance(x, Deferred) else (x, None)
+        x.stored() if stored else x.memory()
+    return x.load(stored=stored) if isinstance(x, Deferred) else (x, None)
 
 
 def place(x: Any) -> Deferred | None:
@@ -166,10 +219,14 @@ class Finish(NamedTuple):
     coefficients: Array | None = None
     slope: float = 1.0
 
-    def arguments(self) -> tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float]:
-        """As the kernels want it; the sums are cleared for a new attempt."""
+    def arguments(
+        self, out: Array
+    ) -> tuple[int, Array | None, Array | None, Array | None, Array | None, Array | None, float]:
+        """As the kernels that write out want it: arrays stored as out is; the sums are cleared for a new attempt."""
         self.sums.fill(0)
-        return self.kind, self.add, self.value, self.a, self.b, self.coefficients, self.slope
+        images = (self.add, self.value, self.a, self.b)
+        add, value, a, b = (None if image is None else stored_as(image, out.dtype) for image in images)
+        return self.kind, add, value, a, b, self.coefficients, self.slope
 
     @property
     def left(self) -> Array:
@@ -178,9 +235,19 @@ class Finish(NamedTuple):
 
     def apply(self, out: Array) -> None:
         """A pass of its own over out (N, H, W, C), where no product took it along."""
-        kernels.finish(out, self.arguments(), self.sums, config.get_num_threads())
+        kernels.finish(out, self.arguments(out), self.sums, config.get_num_threads())
         for listener in listeners:
             listener("finish", self, out)
+
+
+def riding(finish: Finish | None, out: Array) -> tuple[tuple[Any, ...] | None, Array]:
+    """What a kernel that writes out is given of its Finish: arguments and sums."""
+    return (None, NO_SUMS) if finish is None else (finish.arguments(out), finish.sums)
+
+
+def finished(out: Array, finish: Finish | None) -> Deferred:
+    """A gradient, with the sums that its Finish left."""
+    return Deferred(out, sums=None if finish is None else finish.left)
 
 
 def identity(channels: int, dtype: Any) -> Array:
@@ -200,6 +267,11 @@ def memory_of(x: Value) -> Array:
     return x.memory() if isinstance(x, Deferred) else memory.channels_last(x)
 
 
+def stored_of(x: Value) -> Array:
+    """The same, as it is stored."""
+    return x.stored() if isinstance(x, Deferred) else memory.channels_last(x)
+
+
 def statistics_wanted(channels: int) -> Finish:
     """For the batch norm that follows a product."""
     return Finish(STATISTICS, np.zeros((2, channels)))
@@ -217,7 +289,7 @@ def finish_into(into: Into, *, gated: bool = False) -> Finish | None:
         return None if add is None else Finish(GRADIENT, np.zeros((3, add.shape[3])), add)
     slope = 1.0 if gated else value.slope
     if add is not None and slope != value.slope:  # it is that of v
-        add = memory_of(deliver(add.transpose(0, 3, 1, 2), Into(value)))
+        add = stored_of(deliver(Deferred(add), Into(value)))
     sums = np.zeros((3, value.a.shape[3]))
     sign = value._value if slope != 1 else None  # v at hand saves making t: its sign is the same
     if value.coefficients is None:  # t = a, and nobody wants the sum with it
@@ -232,11 +304,13 @@ def deliver(dx: Value, into: Into, *, gated: bool = False, fresh: bool = False) 
     finish = None if done else finish_into(into, gated=gated)
     if finish is None:
         return dx
-    out = memory_of(dx)
-    if not fresh:
+    fresh = fresh or (isinstance(dx, Deferred) and not dx.made)
+    given = stored_of(dx)
+    out = given if into.value is None else stored_as(given, into.value.a.dtype)
+    if not fresh and out is given:
         out = memory.copy(out)
     finish.apply(out)
-    return Deferred(out, sums=finish.left)
+    return finished(out, finish)
 
 
 def _has_sums(dx: Value, value: Deferred) -> bool:
@@ -264,8 +338,7 @@ def _linear(part: Value) -> tuple[Array, Array]:
     """An array and the coefficients that make the part of it."""
     if isinstance(part, Deferred) and joins(part):
         return part.a, part.map()[1]
-    made = memory_of(part)
-    return made, identity(made.shape[3], made.dtype)
+    return stored_of(part), identity(part.shape[1], part.dtype)
 
 
 def _total(add: tuple[Array, ...]) -> Array | None:
@@ -274,6 +347,5 @@ def _total(add: tuple[Array, ...]) -> Array | None:
         return None
     total = add[0]
     for other in add[1:]:
-        out = memory.empty(total.shape, total.dtype)
-        total = np.add(total, other, out=out)
+        total = join(Deferred(total), Deferred(other)).stored()
     return total

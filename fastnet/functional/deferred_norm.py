@@ -6,7 +6,7 @@ What normalization.batch_norm computes, with the statistics that the product bef
 import numpy as np
 
 from ..memory import Array
-from .deferred import ROWS, Deferred, Into, Value, deliver, memory_of, statistics_wanted
+from .deferred import ROWS, Deferred, Into, Value, deliver, dtype_of, statistics_wanted, stored_as, stored_of
 from .normalization import BatchNormSaved
 
 
@@ -22,7 +22,7 @@ def normalized(
     eps: float,
 ) -> tuple[Deferred, BatchNormSaved] | None:
     """batch_norm(x) of images x (N, C, H, W), with its arguments; None where sums leave the range."""
-    z = memory_of(x)
+    z = stored_of(x)
     channels = z.shape[3]
     if training:
         given = x.statistics if isinstance(x, Deferred) and x.plain else None
@@ -41,17 +41,12 @@ def normalized(
         mean = running_mean.astype(np.float64)
         inverse = 1 / np.sqrt(running_var.astype(np.float64) + eps)
     scale = inverse if gamma is None else gamma * inverse
-    coefficients = np.zeros((ROWS, channels), z.dtype)
+    coefficients = np.zeros((ROWS, channels), x.dtype)
     coefficients[0] = mean
     coefficients[1] = scale
     coefficients[2] = (coefficients[0] - mean) * scale + (0 if beta is None else beta)
-    saved = BatchNormSaved(z.reshape(-1, channels), whole_shape(z), gamma, beta is not None, mean, inverse, training)
+    saved = BatchNormSaved(z.reshape(-1, channels), x.shape, gamma, beta is not None, mean, inverse, training)
     return Deferred(z, coefficients), saved
-
-
-def whole_shape(z: Array) -> tuple[int, ...]:
-    n, h, w, c = z.shape
-    return n, c, h, w
 
 
 def normalized_back(dy: Value, saved: BatchNormSaved) -> tuple[Deferred, Array | None, Array | None]:
@@ -61,9 +56,10 @@ def normalized_back(dy: Value, saved: BatchNormSaved) -> tuple[Deferred, Array |
     """
     rows, (n, channels, h, w), gamma, beta, mean, inverse, training = saved
     z = rows.reshape(n, h, w, channels)
-    center = mean.astype(z.dtype)
+    dtype = dtype_of(z.dtype)
+    center = mean.astype(dtype)
     if not (isinstance(dy, Deferred) and dy.summed):
-        coefficients = np.zeros((ROWS, channels), z.dtype)
+        coefficients = np.zeros((ROWS, channels), dtype)
         coefficients[0] = center
         ours = isinstance(dy, Deferred) or dy.flags.writeable
         dy = deliver(dy, Into(Deferred(z, coefficients)), gated=True, fresh=ours)
@@ -71,15 +67,22 @@ def normalized_back(dy: Value, saved: BatchNormSaved) -> tuple[Deferred, Array |
     assert dy.sums is not None
     total, dot = dy.sums[0], dy.sums[1]
     dot = (dot + (center - mean) * total) * inverse
-    dgamma, dbeta = dot.astype(z.dtype), total.astype(z.dtype)
+    dgamma, dbeta = dot.astype(dtype), total.astype(dtype)
     scale = inverse if gamma is None else gamma * inverse
     values = n * h * w
-    coefficients = np.zeros((ROWS, channels), z.dtype)
+    coefficients = np.zeros((ROWS, channels), dtype)
     coefficients[0] = center
     if training:
         slope = -scale * inverse * dot / values
         coefficients[1] = slope
         coefficients[2] = slope * (center - mean) - scale * total / values
     coefficients[4] = scale
-    dx = Deferred(z, coefficients, dy.memory())
+    dx = Deferred(z, coefficients, dy.stored())
     return dx, None if gamma is None else dgamma, dbeta if beta else None
+
+
+def widened(saved: BatchNormSaved) -> BatchNormSaved:
+    """For batch_norm_backward, which knows arrays in their dtype alone."""
+    n, channels, h, w = saved.shape
+    images = saved.rows.reshape(n, h, w, channels)
+    return saved._replace(rows=stored_as(images, dtype_of(images.dtype)).reshape(-1, channels))

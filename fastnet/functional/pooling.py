@@ -14,13 +14,12 @@ from .._ext import avg_pool as averages
 from .._ext import max_pool as maxima
 from ..memory import Array
 from . import checks
-from .deferred import Deferred, Finish, Value
+from .deferred import Deferred, Finish, Load, Value, dtype_of, finished, riding, stored_as, stored_of
 
 LIMIT = 2**31 - 1  # the kernels count places within a window in 32 bits
 
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
-Load = tuple[Array | None, Array, float] | None
 
 
 class Window(NamedTuple):
@@ -43,12 +42,12 @@ class Axis(NamedTuple):
 
 
 class MaxPoolSaved(NamedTuple):
-    """The winners' places in their windows (N, OH, OW, C), the shapes of x and y, the dtype, the window."""
+    """The winners' places in their windows (N, OH, OW, C), the shapes of x and y, how they are stored, the window."""
 
     winner: Array
     x_shape: Shape
     y_shape: Shape
-    dtype: np.dtype[Any]
+    stored: np.dtype[Any]
     window: Window
 
 
@@ -131,15 +130,16 @@ def _covering_windows(size: int, count: int, kernel: int, stride: int, padding: 
     return _covering(start, start + (kernel - 1) * dilation + 1, size)
 
 
-def _source(op: str, x: Value, often: bool) -> tuple[Array, Load]:
+def _source(op: str, x: Value, often: bool) -> tuple[Array, Load | None]:
     """Channels-last memory, and what is to become of it; `often`: windows overlap so much that it is to be first."""
     if isinstance(x, Deferred):
-        return (x.memory(), None) if often else x.load()
+        return (x.stored(), None) if often else x.load(stored=True)
     return checks.images(op, x), None
 
 
 def max_pool(x: Value, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolSaved]:
-    """max_pool2d with a window that is checked already, of an array or of what is to become of one: what the layer calls."""
+    """max_pool2d with a window that is checked already, of an array or of what is to become of one: what the layer calls. y in
+    channels-last memory, stored as x is."""
     image, load = _source(window.op, x, window.kernel[0] > 2 * window.stride[0])
     n, h, w, c = image.shape
     size = output_size(window, (h, w), ceil_mode)
@@ -147,7 +147,7 @@ def max_pool(x: Value, window: Window, ceil_mode: bool) -> tuple[Array, MaxPoolS
     places = window.kernel[0] * window.kernel[1]
     winner = memory.empty(y.shape, np.uint8 if places <= 256 else np.intc)
     maxima.max_pool2d(image, y, winner, window[1:], load, config.get_num_threads())
-    return y.transpose(0, 3, 1, 2), MaxPoolSaved(winner, (n, c, h, w), (n, c, *size), image.dtype, window)
+    return y, MaxPoolSaved(winner, (n, c, h, w), (n, c, *size), image.dtype, window)
 
 
 def max_pool2d(
@@ -159,7 +159,8 @@ def max_pool2d(
     NaN, is the winner that gets the gradient, in the window's row-major order, as in np.argmax.  ceil_mode: a last window
     that sticks out counts too.  ValueError if no window fits, or the padding is more than half the window.
     """
-    return max_pool(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    y, saved = max_pool(x, window_of("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    return y.transpose(0, 3, 1, 2), saved
 
 
 def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
@@ -167,29 +168,30 @@ def max_pool2d_backward(dy: Array, saved: MaxPoolSaved) -> Array:
 
     dy (N, C, OH, OW)  ->  dx (N, C, H, W).  ValueError if dy has not the output's shape.
     """
-    return max_pool_back(dy, saved)
+    return max_pool_back(dy, saved).array()
 
 
-def max_pool_back(dy: Value, saved: MaxPoolSaved, finish: Finish | None = None) -> Array:
+def max_pool_back(dy: Value, saved: MaxPoolSaved, finish: Finish | None = None) -> Deferred:
     """max_pool2d_backward, with what is done to dx while it is cached."""
-    winner, x_shape, y_shape, dtype, window = saved
-    if isinstance(dy, Deferred):
-        dy = dy.array()
-    dy = memory.channels_last(checks.gradient(f"{window.op} backward", dy, y_shape, dtype))
-    dx = memory.empty_images(x_shape, dtype)
+    winner, x_shape, y_shape, stored, window = saved
+    if not isinstance(dy, Deferred):
+        dy = checks.gradient(f"{window.op} backward", dy, y_shape, dtype_of(stored))
+    given = stored_as(stored_of(dy), stored)
+    n, c, h, w = x_shape
+    out = memory.empty((n, h, w, c), stored)
     rows = _covering_windows(x_shape[2], y_shape[2], *(pair[0] for pair in window[1:]))
-    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
-    out, threads = dx.transpose(0, 2, 3, 1), config.get_num_threads()
-    maxima.max_pool2d_backward(dy, winner, out, window[1:], rows, arguments, sums, threads)
-    return dx
+    arguments, sums = riding(finish, out)
+    maxima.max_pool2d_backward(given, winner, out, window[1:], rows, arguments, sums, config.get_num_threads())
+    return finished(out, finish)
 
 
-def _average(op: str, image: Array, load: Load, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
+def _average(op: str, image: Array, load: Load | None, rows: Axis, cols: Axis) -> tuple[Array, AvgPoolSaved]:
     n, h, w, c = image.shape
-    y = memory.empty((n, len(rows.spans), len(cols.spans), c), image.dtype)
+    dtype = dtype_of(image.dtype)
+    y = memory.empty((n, len(rows.spans), len(cols.spans), c), dtype)
     averages.avg_pool2d(image, y, rows.spans, cols.spans, load, config.get_num_threads())
     y = y.transpose(0, 3, 1, 2)
-    return y, AvgPoolSaved(rows, cols, (n, c, h, w), y.shape, image.dtype, op)
+    return y, AvgPoolSaved(rows, cols, (n, c, h, w), y.shape, dtype, op)
 
 
 def avg_pool_in(x: Value, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[Array, AvgPoolSaved]:

@@ -7,6 +7,7 @@ convolution is a convolution's gradient and the other way round. Here each finds
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from .._ext import depthwise
 from .._ext import weights as weight_kernels
 from ..memory import Array
 from . import checks, split, split_winograd, winograd
-from .deferred import GRADIENT, Deferred, Finish, Value, loaded
+from .deferred import BFLOAT16, GRADIENT, Deferred, Finish, Load, Value, loaded, riding, stored_as
 from .geometry import Geometry, Plan, indices, plans
 from .packed import packed
 
@@ -40,10 +41,10 @@ def correlate(
     *,
     scatter: bool,
     finish: Finish | None = None,
-) -> None:
+) -> Array:
     """out (N, H, W, F) = x (N, H, W, C) times w: gathered: w (F, C/groups, KH, KW); scattered: w (C, F/groups, KH, KW).
 
-    What is left to do to it is its Finish.
+    What is left to do to it is its Finish. Returns out; where that is bfloat16 and the kernel knows float32 only, another one.
     """
     whole, one = _covers(_size(x), out.shape[1:3], geometry, scatter)
     if not whole:
@@ -51,9 +52,11 @@ def correlate(
     # A Finish rides on a product that sees all pixels at once: the phases of a stride would each read every second pixel, which
     # takes 1.0 to 1.5 times as long as a pass of its own.
     rides = finish if whole and one else None
-    if not any(
-        module.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for module in (split_winograd, split)
-    ):
+    half = out.dtype == BFLOAT16
+    faster = (split,) if half else (split_winograd, split)
+    if not any(module.correlate(x, w, b, out, geometry, scatter=scatter, finish=rides) for module in faster):
+        if half:
+            return correlate(x, w, b, _wide(out), geometry, scatter=scatter, finish=finish)
         # What AMX computed had finite weights.
         if scatter and (geometry.kernel != (1, 1) or geometry.padding != (0, 0)) and not checks.finite(w):
             rides = None
@@ -64,6 +67,12 @@ def correlate(
             _direct(x, w, b, out, geometry, scatter, rides)
     if finish is not None and rides is None:
         finish.apply(out)
+    return out
+
+
+def _wide(out: Array) -> Array:
+    """An output for kernels that know float32 only: itself, or another one where it is bfloat16."""
+    return memory.empty(out.shape, np.float32) if out.dtype == BFLOAT16 else out
 
 
 @lru_cache(maxsize=1024)
@@ -87,7 +96,7 @@ def _direct(
     channels, filters = x.shape[3] // groups, out.shape[3] // groups
     bias = _vector(b, x)
     width = kernels.vector_width(x.itemsize)
-    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
+    arguments, sums = riding(finish, out)
     line = _line(x.size // x.shape[3]) if geometry[:3] == split.POINT[:3] else 0
     if line:
         x, load, out, arguments = split.lines((x, load, out, arguments), line)
@@ -187,11 +196,11 @@ def _depth(x: Array | Deferred) -> int:
 
 def gather(
     x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
-) -> None:
+) -> Array:
+    """As `correlate`, and what it returns."""
     if not _is_depthwise(geometry, _depth(x), out.shape[3]):
-        correlate(x, w, b, out, geometry, scatter=False, finish=finish)
-    else:
-        _depthwise(depthwise.gather, x, w, b, out, geometry, finish)
+        return correlate(x, w, b, out, geometry, scatter=False, finish=finish)
+    return _depthwise(depthwise.gather, x, w, b, out, geometry, finish)
 
 
 def _depthwise(
@@ -202,20 +211,28 @@ def _depthwise(
     out: Array,
     geometry: Geometry,
     finish: Finish | None,
-) -> None:
-    source, load = loaded(x, w.size)
-    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
-    threads = config.get_num_threads()
-    product(source, w, _vector(b, source), out, _numbers(geometry), load, arguments, sums, threads)
+) -> Array:
+    source, load = _stored(x, out.dtype, w.size)
+    arguments, sums = riding(finish, out)
+    bias = np.empty(0, w.dtype) if b is None else np.ascontiguousarray(b)
+    product(source, w, bias, out, _numbers(geometry), load, arguments, sums, config.get_num_threads())
+    return out
+
+
+def _stored(x: Value, stored: np.dtype[Any], weights: int) -> tuple[Array, Load | None]:
+    """What a product that knows bfloat16 loads, images stored like the others that it is given."""
+    if isinstance(x, Deferred) and x.a.dtype == stored:
+        return loaded(x, weights, stored=True)
+    return stored_as(_memory(x), stored), None
 
 
 def scatter(
     x: Array | Deferred, w: Array, b: Array | None, out: Array, geometry: Geometry, finish: Finish | None = None
-) -> None:
+) -> Array:
+    """As `correlate`, and what it returns."""
     if _is_depthwise(geometry, _depth(x), out.shape[3]):
-        _depthwise(depthwise.scatter, x, w, b, out, geometry, finish)
-    else:
-        correlate(x, w, b, out, geometry, scatter=True, finish=finish)
+        return _depthwise(depthwise.scatter, x, w, b, out, geometry, finish)
+    return correlate(x, w, b, out, geometry, scatter=True, finish=finish)
 
 
 def _stamp(x: Array, w: Array, b: Array | None, out: Array, geometry: Geometry) -> None:
@@ -246,6 +263,7 @@ def weight_gradient(x: Array | Deferred, dy: Array | Deferred, geometry: Geometr
         return weights(x, dy, geometry, dw)
     if dw is None:
         dw = memory.empty((_depth(x), 1, *geometry.kernel), x.dtype)
-    (source, load), dy = loaded(x, dw.size), _memory(dy)
-    depthwise.weight_gradient(source, dy, dw, _numbers(geometry), load, config.get_num_threads())
+    gradient = dy.stored() if isinstance(dy, Deferred) else dy
+    source, load = _stored(x, gradient.dtype, dw.size)
+    depthwise.weight_gradient(source, gradient, dw, _numbers(geometry), load, config.get_num_threads())
     return dw

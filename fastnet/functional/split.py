@@ -13,7 +13,7 @@ from .. import config, memory
 from .._ext import amx_correlate, amx_weights
 from ..memory import Array
 from .blocks import cut, window
-from .deferred import Deferred, Finish, Value
+from .deferred import Deferred, Finish, Load, Value, riding
 from .geometry import Axis, Geometry, Plan, indices, plan, plans
 from .packed import packed
 
@@ -27,7 +27,7 @@ DEEP = 50  # times the planes: products in a sum from which on it pays all the s
 FEW = {3: 64}  # products per number of the source, at most, where splitting it costs more, by planes,
 LARGE = 1 << 20  # if the source has more bytes than that: it does not come from the second-level cache
 WORTH_GRADIENT = {3: 1700, 2: 1000, 1: 400}  # the same for the gradient of the weights
-FILLED = {3: 8, 2: 1, 1: 1}  # rows of a tile that pixels fill, at least; of fewer, reading weights as planes costs more
+FILLED = {3: 6, 2: 1, 1: 1}  # rows of a tile that pixels fill, at least; of fewer, reading weights as planes costs more
 TIMES = {1: 8, 2: 1}  # that a Load of so many arrays is applied before a pass of its own is faster
 TILE, ROWS = 1024, 16  # bytes and rows of a tile; also its columns
 FAR = 2**27  # bytes from filter to filter, at most: the kernels count 16 of them in 32 bits
@@ -35,7 +35,6 @@ LINE = 1 << 16  # numbers in a line of pixels
 CHAIN = 1 << 10  # channels of them that are taken in one turn
 POINT = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1)
 NOTHING = np.iinfo(np.intp).min
-NO_SUMS = np.empty((1, 1))
 
 
 class Slots(NamedTuple):
@@ -145,7 +144,7 @@ def correlate(
     if amx_correlate is None or x.dtype != np.float32:
         return False
     planes, threads, groups = PLANES[config.get_float32_matmul_precision()], config.get_num_threads(), geometry.groups
-    image, load = x.load() if isinstance(x, Deferred) else (x, None)
+    image, load = x.load(stored=planes == 1) if isinstance(x, Deferred) else (x, None)
     channels, filters = image.shape[3] // groups, out.shape[3] // groups
     if w.size // groups < WORTH[planes] and channels * w.shape[2] * w.shape[3] < DEEP * planes:
         return False
@@ -162,7 +161,7 @@ def correlate(
         return False
     if any(s % w.itemsize or abs(s) > FAR for s in w.strides):
         w = np.ascontiguousarray(w)
-    done, sums = (None, NO_SUMS) if finish is None else (finish.arguments(), finish.sums)
+    done, sums = riding(finish, out)
     if line:
         image, load, out, done = lines((image, load, out, done), line)
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
@@ -280,7 +279,7 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     point = geometry == Geometry((1, 1), (1, 1), (0, 0), (1, 1), groups)
     if point and groups == 1 and dw.strides[0] < dw.strides[1]:
         return weights(dy, x, geometry, dw.swapaxes(0, 1))  # dw's rows are then the tiles' rows
-    source, target = (_loaded(a, point)[0].shape for a in (x, dy))
+    source, target = (_loaded(a, point, planes)[0].shape for a in (x, dy))
     channels, filters = source[3] // groups, target[3] // groups
     out = dw if dw.flags.c_contiguous else memory.empty(dw.shape, dw.dtype)
     out = out.reshape(len(dw), -1)
@@ -288,7 +287,7 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     w = window(p.rows, p.columns, channels)
     c = cut(source[0], p.rows, p.columns, channels, filters, planes)
     # Every slice of filters reads x anew, and every slice of chunks of channels dy.
-    (x, x_load), (dy, dy_load) = _loaded(x, point, c.sizes[3]), _loaded(dy, point, c.sizes[4])
+    (x, x_load), (dy, dy_load) = _loaded(x, point, planes, c.sizes[3]), _loaded(dy, point, planes, c.sizes[4])
     for g in range(groups):
         if not amx_weights.weight_gradient(
             x, g * channels, channels, p.lead, p.step, w.row_residue, w.column_residue, w.group, w.piece, w.origin,
@@ -300,11 +299,11 @@ def weights(x: Value, dy: Value, geometry: Geometry, dw: Array) -> bool:
     return True
 
 
-def _loaded(x: Value, apart: bool, times: int = 1) -> tuple[Array, tuple[Array | None, Array, float] | None]:
+def _loaded(x: Value, apart: bool, planes: int, times: int = 1) -> tuple[Array, Load | None]:
     """The array of an operand that is read so many times, and its Load; `apart`: every pixel as an image of its own."""
     if isinstance(x, Deferred) and times > TIMES[1 if x.b is None else 2]:
-        x = x.memory()
-    array, load = x.load() if isinstance(x, Deferred) else (x, None)
+        x.stored()
+    array, load = x.load(stored=planes == 1) if isinstance(x, Deferred) else (x, None)
     if not apart:
         return array, load
     shape = -1, 1, 1, array.shape[3]

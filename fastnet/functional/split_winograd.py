@@ -13,10 +13,10 @@ from .. import config, memory
 from .._ext import amx_winograd as kernels
 from ..memory import Array
 from . import winograd
-from .deferred import Deferred, Finish
+from .deferred import Deferred, Finish, riding
 from .geometry import Geometry, plans
 from .packed import packed
-from .split import NO_SUMS, PLANES
+from .split import PLANES
 
 CHANNELS = {3: 64}  # and filters, at least, by planes: to pay for the transforms; 32 -> 32 is as fast direct
 
@@ -47,7 +47,7 @@ def correlate(
         return False
     panels = packed(w, ("amx winograd", planes, scatter, geometry), partial(_pack, w, scatter, planes))
     bias = np.empty(0, x.dtype) if b is None else np.ascontiguousarray(b)
-    done, sums = (None, NO_SUMS) if finish is None else (finish.arguments(), finish.sums)
+    done, sums = riding(finish, out)
     return panels is not None and kernels.correlate(
         image, phases[0].lead, panels, bias, out, load, done, sums, planes, threads
     )

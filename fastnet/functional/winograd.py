@@ -13,7 +13,7 @@ from .. import config, memory
 from .._ext import winograd as kernels
 from .._ext import winograd_weights as weight_kernels
 from ..memory import Array
-from .deferred import Deferred, Finish, Value, loaded
+from .deferred import Deferred, Finish, Value, loaded, riding
 from .geometry import Geometry, Plan, plans
 from .packed import packed
 
@@ -54,7 +54,7 @@ def correlate(
     if x.dtype != np.float32 or min(channels, filters) < CHANNELS or not fits(phases) or not pays(*out.shape[:3]):
         return False
     source, load = loaded(x, w.size)
-    arguments, sums = (None, None) if finish is None else (finish.arguments(), finish.sums)
+    arguments, sums = riding(finish, out)
     (p,) = phases
     bias = np.empty(0, source.dtype) if b is None else np.ascontiguousarray(b)
     parts = [

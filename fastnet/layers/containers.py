@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..functional import checks, concat, concat_backward
-from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, memory_of, place, whole
+from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, place, stored_of, whole
 from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer
@@ -185,13 +185,13 @@ class Residual(Layer):
         entered = x if isinstance(x, Deferred) and not x.plain else None
         spares = entered is not None and not entered.made and self._loads()
         if entered is not None and (self.shortcut is None or entered.b is not None):
-            entered.memory()  # it is needed more than once: made here, then every user loads it
+            entered.stored()  # it is needed more than once: made here, then every user loads it
         y = self.body._carrier().carry(x)
         short = x
         if self.shortcut is not None:
             if entered is not None and not entered.linear and not isinstance(_first(self.shortcut), Conv2d):
                 # What hands x on, or its maxima, would give back the gradient of t, and it is that of v that is added.
-                short = Deferred(entered.memory())
+                short = Deferred(entered.stored())
             short = self.shortcut._carrier().carry(short)
         if y.shape != short.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, the shortcut {short.shape}")
@@ -217,7 +217,7 @@ class Residual(Layer):
             short = self.shortcut._carrier().carry_back(given, into and Into(), accumulate=accumulate)
         given = _branch(dy, 1, *parts[0])
         if into is not None and short is not None and len(short.shape) == 4:
-            into, short = Into(into.value, (*into.add, memory_of(short))), None
+            into, short = Into(into.value, (*into.add, stored_of(short))), None
         if self._frees:
             self._saved = None
         dx = self.body._carrier().carry_back(given, into, accumulate=accumulate)
@@ -234,10 +234,10 @@ def _first(layer: Layer) -> Layer:
 def _branch(dy: Value, row: int, joined: bool, part: Deferred | None) -> Value:
     """The gradient of a sum's t as that of one part's, with the part's row of the sums."""
     if not joined:
-        return deliver(whole(dy), Into(part))
+        return deliver(Deferred(dy.stored()) if isinstance(dy, Deferred) else dy, Into(part))
     if not isinstance(dy, Deferred) or dy.sums is None:
         return dy
-    return Deferred(dy.memory(), sums=dy.sums[[0, row]] if dy.summed else dy.sums)
+    return Deferred(dy.stored(), sums=dy.sums[[0, row]] if dy.summed else dy.sums)
 
 
 class Concat(Layer):

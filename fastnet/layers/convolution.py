@@ -82,16 +82,16 @@ class Conv2d(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, False)
 
     def forward(self, x: Array) -> Array:
-        y, saved = self._convolve(x, self._finish())
+        y, saved = self._convolve(x, self._finish(), carried=False)
         return self._keep(y.transpose(0, 3, 1, 2), saved)
 
     def _finish(self) -> Finish | None:
         """What `fold` has put onto the output."""
         return None
 
-    def _convolve(self, x: Value, finish: Finish | None) -> tuple[Array, Conv2dSaved]:
+    def _convolve(self, x: Value, finish: Finish | None, *, carried: bool) -> tuple[Array, Conv2dSaved]:
         same = self.settings["padding"] == "same"
-        return convolve(x, self.weight.data, self._bias(), self.geometry, same, finish)
+        return convolve(x, self.weight.data, self._bias(), self.geometry, same, finish, carried=carried)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         dx, dw, db = conv2d_backward(
@@ -103,7 +103,7 @@ class Conv2d(_Convolution):
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
         finish = statistics_wanted(self.out_channels) if statistics else self._finish()
-        y, saved = self._convolve(x, finish)
+        y, saved = self._convolve(x, finish, carried=True)
         return self._keep(Deferred(y, statistics=None if finish is None else finish.sums), saved)
 
     def carry_back(self, dy: Value, into: Into | None, *, accumulate: bool = False) -> Value | None:

@@ -14,7 +14,7 @@ from ..functional import (
     layer_norm_backward,
 )
 from ..functional.deferred import Deferred, Into, Value, deliver
-from ..functional.deferred_norm import normalized, normalized_back
+from ..functional.deferred_norm import normalized, normalized_back, widened
 from ..functional.normalization import positive
 from ..memory import Array
 from ..parameters import Parameter
@@ -115,7 +115,7 @@ class _BatchNorm(Layer):
             np.copyto(self._buffers[name], array)
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:
-        dx, dgamma, dbeta = batch_norm_backward(dy, self._kept())
+        dx, dgamma, dbeta = batch_norm_backward(dy, widened(self._kept()) if self.ndim == 4 else self._kept())
         self._give(self.weight, dgamma, accumulate)
         self._give(self.bias, dbeta, accumulate)
         return dx

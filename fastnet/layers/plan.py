@@ -175,7 +175,7 @@ class _Watch:
 
         def call(x: Value, *into: Any, **more: Any) -> Value | None:
             self.note("", layer, direction)  # what a layer around it did before
-            given = x.memory() if isinstance(x, Deferred) and x.made else x
+            given = x.stored() if isinstance(x, Deferred) and x.made else x
             y: Value | None = method(x, *into, **more)
             if y is not None and direction == "forward":
                 self.outputs[name] = y.a.nbytes if isinstance(y, Deferred) else y.nbytes

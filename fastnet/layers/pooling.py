@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..functional import avg_pool2d_backward, max_pool2d_backward, pooling
-from ..functional.deferred import Deferred, Into, Value, deliver, finish_into, memory_of, place, whole
+from ..functional.deferred import Deferred, Into, Value, deliver, finish_into, place, whole
 from ..memory import Array
 from .base import Layer
 
@@ -32,7 +32,7 @@ class MaxPool2d(Layer):
 
     def forward(self, x: Array) -> Array:
         y, saved = pooling.max_pool(x, self.window, self.ceil_mode)
-        return self._keep(y, _Pool(saved, False))
+        return self._keep(y.transpose(0, 3, 1, 2), _Pool(saved, False))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array | None:
         return max_pool2d_backward(dy, self._kept().saved)
@@ -43,7 +43,7 @@ class MaxPool2d(Layer):
         if isinstance(x, Deferred) and not x.made and x.b is None:
             x, slope, gated = x.rectified(1), x.slope, True
         y, saved = pooling.max_pool(x, self.window, self.ceil_mode)
-        return self._keep(Deferred(memory_of(y), slope=slope), _Pool(saved, gated))
+        return self._keep(Deferred(y, slope=slope), _Pool(saved, gated))
 
     def _remembers(self, x: Value) -> Deferred | None:
         kept = place(x)
@@ -55,9 +55,7 @@ class MaxPool2d(Layer):
         saved, gated = self._kept()
         if into is None:
             return None
-        finish = finish_into(into, gated=gated)
-        dx = pooling.max_pool_back(dy, saved, finish)
-        return Deferred(memory_of(dx), sums=None if finish is None else finish.left)
+        return pooling.max_pool_back(dy, saved, finish_into(into, gated=gated))
 
     def extra_repr(self) -> str:
         _, kernel, stride, padding, dilation = self.window

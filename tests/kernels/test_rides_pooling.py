@@ -30,6 +30,15 @@ def window(options):
     return pooling.window_of("MaxPool2d", *(options.get(name, 1 if name == "dilation" else None) for name in names))
 
 
+def pooled(x, place, ceil_mode):
+    y, saved = pooling.max_pool(x, place, ceil_mode)
+    return y.transpose(0, 3, 1, 2), saved
+
+
+def back(dy, saved, finish=None):
+    return pooling.max_pool_back(dy, saved, finish).array()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_maximum_of_a_map_is_that_of_its_values(dtype):
     rng = np.random.default_rng(1)
@@ -37,8 +46,8 @@ def test_the_maximum_of_a_map_is_that_of_its_values(dtype):
         shape, options = random_pool(rng)
         x = later(rng, shape, dtype, slope=(1.0, 0.0, 0.1)[attempt % 3], two=attempt % 4 == 3)
         place, ceil_mode = window(options), options.get("ceil_mode", False)
-        y, saved = pooling.max_pool(x, place, ceil_mode)
-        wanted, wanted_saved = pooling.max_pool(settled(x), place, ceil_mode)
+        y, saved = pooled(x, place, ceil_mode)
+        wanted, wanted_saved = pooled(settled(x), place, ceil_mode)
         np.testing.assert_array_equal(y, wanted)
         np.testing.assert_array_equal(saved.winner, wanted_saved.winner)
 
@@ -66,11 +75,11 @@ def test_a_gradient_is_finished_as_by_a_pass_of_its_own(dtype):
     rng = np.random.default_rng(2)
     for _ in range(12):
         shape, options = random_pool(rng)
-        y, saved = pooling.max_pool(later(rng, shape, dtype), window(options), options.get("ceil_mode", False))
+        y, saved = pooled(later(rng, shape, dtype), window(options), options.get("ceil_mode", False))
         dy = rng.standard_normal(y.shape).astype(dtype)
         for finish in finishes(rng, shape, dtype):
             riding, after = finish(), finish()
-            dx, wanted = pooling.max_pool_back(dy, saved, riding), pooling.max_pool_back(dy, saved)
+            dx, wanted = back(dy, saved, riding), back(dy, saved)
             after.apply(memory.channels_last(wanted))
             np.testing.assert_array_equal(dx, wanted)
             sums, magnitudes = sums_of(riding, memory.channels_last(dx))
@@ -85,10 +94,10 @@ def test_large_images_give_the_same_bits_with_one_and_three_threads(threads):
         found = []
         for n in (1, 3):
             threads(n)
-            y, saved = pooling.max_pool(x, place, False)
+            y, saved = pooled(x, place, False)
             for finish in finishes(np.random.default_rng(4), shape, np.float32):
                 made = finish()
-                dx = pooling.max_pool_back(np.ones_like(y), saved, made)
+                dx = back(np.ones_like(y), saved, made)
                 found.append((y.tobytes(), dx.tobytes(), made.sums.tobytes()))
         assert found[: len(found) // 2] == found[len(found) // 2 :]
 
@@ -96,15 +105,15 @@ def test_large_images_give_the_same_bits_with_one_and_three_threads(threads):
 def test_nan_wins_its_window_and_passes_a_rectifier():
     x = later(np.random.default_rng(5), (2, 3, 4, 6), np.float32, slope=0.0)
     x.a[1, 2, 3, 0] = np.nan
-    y, _ = pooling.max_pool(x, pooling.window_of("MaxPool2d", 2, 2, 0), False)
+    y, _ = pooled(x, pooling.window_of("MaxPool2d", 2, 2, 0), False)
     assert np.isnan(y[1, 0, 1, 1])
     assert np.isnan(y).sum() == 1
 
 
 def test_no_images_give_no_output_and_no_sums():
     x = later(np.random.default_rng(6), (0, 3, 4, 6), np.float32)
-    y, saved = pooling.max_pool(x, pooling.window_of("MaxPool2d", 2, 2, 0), False)
+    y, saved = pooled(x, pooling.window_of("MaxPool2d", 2, 2, 0), False)
     finish = Finish(GRADIENT, np.ones((3, 3)), None, None, x.a, None, x.coefficients)
     assert y.shape == (0, 3, 2, 3)
-    assert pooling.max_pool_back(y, saved, finish).shape == (0, 3, 4, 6)
+    assert back(y, saved, finish).shape == (0, 3, 4, 6)
     assert not finish.sums.any()
