@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from .. import config
 from ..functional.capture import Program
-from ..functional.deferred import Deferred, Finish, Value, memory_of, place, result
+from ..functional.deferred import Deferred, Finish, Value, place, result, stored_of
 from ..memory import Array
 from .activations import LeakyReLU, ReLU
 from .base import Layer
@@ -172,14 +172,14 @@ class _Joined(Residual):
         last, y = _last(self.body), x
         entered = place(x)
         if entered is not None:
-            entered.memory()  # it is needed more than once
+            entered.stored()  # it is needed more than once
         short = x if self.shortcut is None else self.shortcut._carrier().carry(x)
         for layer in self.body.children():
             if layer is not last and type(layer) is not Identity:
                 y = layer._carrier().carry(y)
         if y.dtype != short.dtype or len(short.shape) != 4:
             raise ValueError(f"Residual: the body has {y.dtype}, the shortcut {short.dtype}, of shape {short.shape}")
-        z, _ = last._convolve(y, result(self.slope, memory_of(short)))
+        z, _ = last._convolve(y, result(self.slope, stored_of(short)), carried=True)
         return Deferred(z)
 
 
