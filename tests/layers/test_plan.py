@@ -26,6 +26,17 @@ def test_a_block_of_convolution_norm_and_relu_makes_two_passes_forward_and_seven
     assert block == [2.0, 7.0]
 
 
+@tiles
+def test_at_medium_a_block_makes_as_many_passes_over_half_the_bytes():
+    with fastnet.precision("medium"):
+        halves = fastnet.plan(chain(), (32, 10, 12))
+    whole = fastnet.plan(chain(), (32, 10, 12))
+    assert sum(halves.passes(name, "backward") for name in "345") == 7.0
+    moved = [sum(row.reads + row.writes for row in each.rows if row.name in "345") for each in (halves, whole)]
+    assert 2 * moved[0] == moved[1]
+
+
+@tiles
 def test_layer_by_layer_the_same_block_makes_more_passes():
     net = chain()
     net.fuse = False
