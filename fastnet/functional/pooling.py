@@ -50,6 +50,10 @@ class MaxPoolSaved(NamedTuple):
     stored: np.dtype[Any]
     window: Window
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return dtype_of(self.stored)
+
 
 class AvgPoolSaved(NamedTuple):
     """The axes, the shapes of x and y, the dtype, who asked."""
