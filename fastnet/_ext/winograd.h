@@ -1,4 +1,5 @@
-/* The transforms of Winograd's minimal filtering F(2x2, 3x3), for channels-last images: float only.
+/* The transforms of Winograd's minimal filtering for channels-last images, float only: F(2x2, 3x3) here, F(4x4, 3x3) in
+ * winograd4.h. SIZE is the side of a tile of outputs, 2 or 4; the source pixels under it are SIZE + 2 a side.
  *
  * Two outputs y of a filter g of three taps over four numbers d cost four products instead of six:
  *     y = A^T [(G g) * (B^T d)]   B^T = 1  0 -1  0     G =  1    0    0      A^T = 1  1  1  0
@@ -24,12 +25,14 @@
     for (ptrdiff_t at##_next = 0, at; at##_next < count && (at = at##_next + LANES <= count ? at##_next : count - LANES, 1); \
          at##_next += LANES)
 
-/* v[k * plane + c] = (B^T d B)[k] for k = 0 … 15 and the pixels d[i][j] = row[i] + j * depth, i, j = 0 … 3.
+/* v[k * plane + c] = (B^T d B)[k] for k = 0 … 15 and the pixels d[i][j] = row[i] + j * depth, i, j = 0 … 3; zeros for j below
+ * `from` and from `to` on.
  *
  * 16 loads, 32 sums, 16 stores per vector; the stores are the limit, 5 cycles each where V lies in the second-level cache.
  * Four addresses and three multiples of the depth reach every pixel; the compiler's view of them is blocked because it would
  * rather keep 16 addresses, on the stack. */
-TILE_INLINE void winograd_patch(const float *const *row, ptrdiff_t depth, ptrdiff_t channels, float *v, ptrdiff_t plane) {
+TILE_INLINE void winograd_patch2(const float *const *row, ptrdiff_t from, ptrdiff_t to, ptrdiff_t depth, ptrdiff_t channels,
+                                 float *v, ptrdiff_t plane) {
     ptrdiff_t s1 = depth * (ptrdiff_t)sizeof(float), s3 = 3 * s1;
     TILE_OPAQUE(s1); TILE_OPAQUE(s3);
     EACH_VECTOR(c, channels) {
@@ -40,6 +43,10 @@ TILE_INLINE void winograd_patch(const float *const *row, ptrdiff_t depth, ptrdif
             TILE_OPAQUE(a[i]);
         }
         TILE_UNROLL for (int j = 0; j < 4; j++) {
+            if (j < from || j >= to) {
+                TILE_UNROLL for (int i = 0; i < 4; i++) t[i][j] = (vec_float){0};
+                continue;
+            }
             const ptrdiff_t at = j == 3 ? s3 : j * s1;
             const vec_float d0 = AT(a[0] + at), d1 = AT(a[1] + at), d2 = AT(a[2] + at), d3 = AT(a[3] + at);
             t[0][j] = d0 - d2;
@@ -57,35 +64,8 @@ TILE_INLINE void winograd_patch(const float *const *row, ptrdiff_t depth, ptrdif
     }
 }
 
-/* A pixel of a source row, or zeros beyond its edges. */
-TILE_INLINE void winograd_pixel(const float *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, ptrdiff_t channels,
-                                float *to) {
-    const float *from = row && column >= 0 && column < width ? row + column * depth : NULL;
-    EACH_VECTOR(c, channels) PUT(to + c, from ? AT(from + c) : (vec_float){0});
-}
-
-/* V of `tiles` neighbours, `step` apart; the first begins at pixel `column` of four rows (NULL: beyond the edge) of the source.
- * patch: room for 4 x 4 pixels, where those of a tile at the edge are put together. */
-static inline void winograd_source(const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, float *patch,
-                            ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step, ptrdiff_t plane) {
-    const int inside = row[0] && row[1] && row[2] && row[3];
-    for (ptrdiff_t t = 0; t < tiles; t++, column += 2, v += step) {
-        const float *at[4];
-        if (inside && column >= 0 && column + 4 <= width) {
-            for (int i = 0; i < 4; i++) at[i] = row[i] + column * depth;
-            winograd_patch(at, depth, channels, v, plane);
-            continue;
-        }
-        for (int i = 0; i < 4; i++) {
-            at[i] = patch + 4 * i * channels;
-            for (int j = 0; j < 4; j++) winograd_pixel(row[i], column + j, width, depth, channels, patch + (4 * i + j) * channels);
-        }
-        winograd_patch(at, channels, channels, v, plane);
-    }
-}
-
 /* u[k * plane + f] = (G g G^T)[k] for the taps g[tap * size + f] of `size` filters, a whole number of vectors. */
-static inline void winograd_weights(const float *g, ptrdiff_t size, float *u, ptrdiff_t plane) {
+static inline void winograd_weights2(const float *g, ptrdiff_t size, float *u, ptrdiff_t plane) {
     EACH_VECTOR(f, size) {
         vec_float t[4][3];
         TILE_UNROLL for (int j = 0; j < 3; j++) {
@@ -109,8 +89,8 @@ static inline void winograd_weights(const float *g, ptrdiff_t size, float *u, pt
 
 /* y[f] of a tile's 2 x 2 pixels, `depth` and `row` apart, = start[f] + (A^T m A)[pixel] for m[k * plane + f]; RIGHT, BELOW: are
  * those pixels there? 16 loads, 28 sums, 4 stores per vector. Returns `spoilt` plus zeros, or NaN where y is not finite. */
-TILE_INLINE vec_float winograd_pixels(const int RIGHT, const int BELOW, const float *m, ptrdiff_t plane, ptrdiff_t filters,
-                                      const float *start, float *y, ptrdiff_t depth, ptrdiff_t row, vec_float spoilt) {
+TILE_INLINE vec_float winograd_pixels2(const int RIGHT, const int BELOW, const float *m, ptrdiff_t plane, ptrdiff_t filters,
+                                       const float *start, float *y, ptrdiff_t depth, ptrdiff_t row, vec_float spoilt) {
     EACH_VECTOR(f, filters) {
         vec_float t[2][4];
         TILE_UNROLL for (int j = 0; j < 4; j++) {
@@ -133,28 +113,64 @@ TILE_INLINE vec_float winograd_pixels(const int RIGHT, const int BELOW, const fl
     return spoilt;
 }
 
+#include "winograd4.h"
+
+/* ---------------------------------------------------------------------------------------------- rows of tiles */
+
+/* V of `tiles` neighbours, `step` apart; the first begins at pixel `column` of SIZE + 2 rows of the source. A row beyond the edge
+ * is one of zeros that serves every column; columns beyond it are not read. */
+TILE_INLINE void winograd_source_of(const int SIZE, const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth,
+                                    const float *zeros, ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step,
+                                    ptrdiff_t plane) {
+    const int SIDE = SIZE + 2;
+    for (ptrdiff_t t = 0; t < tiles; t++, column += SIZE, v += step) {
+        const float *at[6];
+        for (int i = 0; i < SIDE; i++) at[i] = row[i] == zeros ? zeros : row[i] + column * depth;
+        const ptrdiff_t from = column < 0 ? -column : 0, to = width - column < SIDE ? width - column : SIDE;
+        if (SIZE == 2 && to - from == SIDE) winograd_patch2(at, 0, 4, depth, channels, v, plane);
+        else if (SIZE == 2) winograd_patch2(at, from, to, depth, channels, v, plane);
+        else if (to - from == SIDE) winograd_patch4(at, 0, 6, depth, channels, v, plane);
+        else winograd_patch4(at, from, to, depth, channels, v, plane);
+    }
+}
+static inline void winograd_source(int size, const float *const *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth,
+                                   const float *zeros, ptrdiff_t channels, ptrdiff_t tiles, float *v, ptrdiff_t step,
+                                   ptrdiff_t plane) {
+    if (size == 2) winograd_source_of(2, row, column, width, depth, zeros, channels, tiles, v, step, plane);
+    else winograd_source_of(4, row, column, width, depth, zeros, channels, tiles, v, step, plane);
+}
+
+/* U of the taps g[tap * size + f] of `count` filters. */
+static inline void winograd_weights(int size, const float *g, ptrdiff_t count, float *u, ptrdiff_t plane) {
+    if (size == 2) winograd_weights2(g, count, u, plane);
+    else winograd_weights4(g, count, u, plane);
+}
+
 /* The outputs of `tiles` neighbours, the first of which begins at y, `columns` and `rows` pixels before the edges of out.
  * spoilt: a vector that becomes NaN where an output is not finite. */
-static inline void winograd_output(const float *m, ptrdiff_t step, ptrdiff_t plane, ptrdiff_t filters, const float *start,
-                            ptrdiff_t tiles, float *y, ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t row,
-                            float *spoilt) {
+static inline void winograd_output(int size, const float *m, ptrdiff_t step, ptrdiff_t plane, ptrdiff_t filters,
+                                   const float *start, ptrdiff_t tiles, float *y, ptrdiff_t columns, ptrdiff_t rows,
+                                   ptrdiff_t depth, ptrdiff_t row, float *spoilt) {
     vec_float found = AT(spoilt);
-    for (ptrdiff_t t = 0; t < tiles; t++, m += step, y += 2 * depth, columns -= 2) {
-        if (columns > 1)
-            found = rows > 1 ? winograd_pixels(1, 1, m, plane, filters, start, y, depth, row, found)
-                             : winograd_pixels(1, 0, m, plane, filters, start, y, depth, row, found);
+    for (ptrdiff_t t = 0; t < tiles; t++, m += step, y += size * depth, columns -= size) {
+        if (size == 4)
+            found = columns > 3 && rows > 3 ? winograd_pixels4(4, 4, m, plane, filters, start, y, depth, row, found)
+                                            : winograd_pixels4(columns, rows, m, plane, filters, start, y, depth, row, found);
+        else if (columns > 1)
+            found = rows > 1 ? winograd_pixels2(1, 1, m, plane, filters, start, y, depth, row, found)
+                             : winograd_pixels2(1, 0, m, plane, filters, start, y, depth, row, found);
         else
-            found = rows > 1 ? winograd_pixels(0, 1, m, plane, filters, start, y, depth, row, found)
-                             : winograd_pixels(0, 0, m, plane, filters, start, y, depth, row, found);
+            found = rows > 1 ? winograd_pixels2(0, 1, m, plane, filters, start, y, depth, row, found)
+                             : winograd_pixels2(0, 0, m, plane, filters, start, y, depth, row, found);
     }
     PUT(spoilt, found);
 }
 
 /* Ask for the cache lines that winograd_output will write. */
-static inline void winograd_touch(ptrdiff_t filters, ptrdiff_t tiles, const float *y, ptrdiff_t columns, ptrdiff_t rows,
-                           ptrdiff_t depth, ptrdiff_t row) {
-    for (int i = 0; i < 2 && i < rows; i++)
-        for (ptrdiff_t j = 0; j < 2 * tiles && j < columns; j++)
+static inline void winograd_touch(int size, ptrdiff_t filters, ptrdiff_t tiles, const float *y, ptrdiff_t columns, ptrdiff_t rows,
+                                  ptrdiff_t depth, ptrdiff_t row) {
+    for (int i = 0; i < size && i < rows; i++)
+        for (ptrdiff_t j = 0; j < size * tiles && j < columns; j++)
             for (ptrdiff_t f = 0; f < filters; f += 64 / sizeof(float)) TILE_PREFETCH(y + i * row + j * depth + f);
 }
 
@@ -163,6 +179,13 @@ static inline void winograd_touch(ptrdiff_t filters, ptrdiff_t tiles, const floa
  * dg = G^T [sum over tiles of (A dy A^T) * (B^T d B)] G, for the 2 x 2 pixels dy and the 4 x 4 pixels d of a tile. Rows R of the
  * two factors are made at a time, so that those of many tiles fit the cache.
  */
+
+/* A pixel of a source row, or zeros beyond its edges. */
+TILE_INLINE void winograd_pixel(const float *row, ptrdiff_t column, ptrdiff_t width, ptrdiff_t depth, ptrdiff_t channels,
+                                float *to) {
+    const float *from = row && column >= 0 && column < width ? row + column * depth : NULL;
+    EACH_VECTOR(c, channels) PUT(to + c, from ? AT(from + c) : (vec_float){0});
+}
 
 /* v[k * plane + c] = (B^T d B)[4 R + k], k = 0 … 3, of the two rows of pixels that row R of B^T looks at. */
 TILE_INLINE void winograd_patch_row(const int R, const float *const *row, ptrdiff_t depth, ptrdiff_t channels, float *v,

@@ -1,8 +1,9 @@
-"""The products of 3x3 convolution by Winograd's F(2x2, 3x3), in float32: 2.25 times fewer multiplications, nothing less exact.
+"""The products of 3x3 convolution by Winograd's algorithms, in float32.
 
-Its largest error beside a float64 result is a third of that of a chain of float32 multiply-adds (128 channels; its sums run
-over channels alone), where F(4x4, 3x3) has some ten times as much. How it works: _ext/winograd.pyx, winograd_weights.pyx and
-winograd.h.
+F(2x2, 3x3) takes 2.25 times fewer multiplications and is no less exact: its largest error beside a float64 result is a third of
+that of a chain of float32 multiply-adds (128 channels; its sums run over channels alone). F(4x4, 3x3) takes 4 times fewer, and
+errs twice as much as such a chain, so it waits for precision `high`, whose bound it keeps. How they work: _ext/winograd.pyx,
+winograd_weights.pyx, winograd.h and winograd4.h.
 """
 
 from functools import partial
@@ -20,6 +21,11 @@ from .packed import packed
 CHANNELS = 16  # and filters, at least: a vector, and enough products to pay for the transforms
 TILES = 16  # at least: transformed weights are 16/9 as large, and written and read once for all tiles
 GAIN = 1.3  # times fewer multiplications, at least: 1.27 on outputs of 3x3, where half of the tiles hang over the edge
+LARGE = {
+    "high": 1.3,
+    "medium": 1.3,
+}  # precisions of tiles of 4x4: times fewer multiplications than those of 2x2, at least
+DEPTH = 640  # channels of tiles of 4x4, at most: a block of them takes 4.6 KB of scratch a channel
 
 
 def fits(phases: list[Plan]) -> bool:
@@ -34,6 +40,13 @@ def pays(images: int, rows: int, columns: int) -> bool:
     1 to 128 images of 1x1 to 56x56, 16 to 512 channels: where this says yes, 0.9 to 2.2 times the direct product's speed."""
     tiles = images * -(-rows // 2) * -(-columns // 2)
     return tiles >= TILES and 9 * images * rows * columns >= GAIN * 16 * tiles
+
+
+def tile(channels: int, images: int, rows: int, columns: int) -> int:
+    """Outputs a side of the tiles that pay for outputs of that size, at the precision in force: 2 or 4."""
+    small, large = (images * -(-rows // side) * -(-columns // side) for side in (2, 4))
+    gain = LARGE.get(config.get_float32_matmul_precision())
+    return 4 if gain and channels <= DEPTH and large >= TILES and 16 * small >= gain * 36 * large else 2
 
 
 def correlate(
@@ -61,20 +74,21 @@ def correlate(
         w[g * channels : (g + 1) * channels].swapaxes(0, 1) if scatter else w[g * filters : (g + 1) * filters]
         for g in range(groups)
     ]
-    panels = packed(w, ("winograd", kernels.LANES, scatter, geometry), partial(_pack, parts, p))
+    side = tile(channels, *out.shape[:3])
+    panels = packed(w, ("winograd", side, kernels.LANES, scatter, geometry), partial(_pack, side, parts, p))
     for g in range(groups):
         if not kernels.correlate(
-            source, g * channels, channels, p.lead, panels[g], bias[g * filters : (g + 1) * filters], out, g * filters, filters,
-            load, arguments, sums, threads
+            side, source, g * channels, channels, p.lead, panels[g], bias[g * filters : (g + 1) * filters], out, g * filters,
+            filters, load, arguments, sums, threads
         ):  # fmt: skip
             return False
     return True
 
 
-def _pack(parts: list[Array], p: Plan) -> Array:
-    panels = memory.empty((len(parts), kernels.packed_size(*parts[0].shape[:2])), parts[0].dtype)
+def _pack(side: int, parts: list[Array], p: Plan) -> Array:
+    panels = memory.empty((len(parts), kernels.packed_size(side, *parts[0].shape[:2])), parts[0].dtype)
     for part, panel in zip(parts, panels):
-        kernels.pack_weights(part, p.tap_row, p.tap_column, panel, config.get_num_threads())
+        kernels.pack_weights(side, part, p.tap_row, p.tap_column, panel, config.get_num_threads())
     return panels
 
 

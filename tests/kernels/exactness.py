@@ -18,7 +18,7 @@ linear = import_module("fastnet.functional.linear")  # the module, which `functi
 @contextmanager
 def at_level(level):
     """The convolution kernels of one instruction-set level, whatever level is in use. At "amx" all products are direct, at
-    WINOGRAD, the same level, those of Winograd come first."""
+    WINOGRAD, the same level, those of Winograd come first. Tiles of 4 x 4 outputs round (test_winograd_large.py has them)."""
     tiles = _ext.load("amx_winograd", "amx") if level == WINOGRAD else None
     level = "amx" if level == WINOGRAD else level
     with (
@@ -28,6 +28,7 @@ def at_level(level):
         mock.patch.object(linear, "kernels", _ext.load("rows", level)),
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(winograd, "weight_kernels", _ext.load("winograd_weights", level)),
+        mock.patch.object(winograd, "LARGE", {}),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
         mock.patch.object(split_winograd, "kernels", tiles),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),

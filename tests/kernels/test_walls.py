@@ -61,8 +61,10 @@ def test_random_convolutions_stay_within_their_arrays(flavour, level, front):
 
 @each_side
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("tile", [2, 4])
 @pytest.mark.parametrize(("c", "f", "groups"), [(66, 33, 1), (35, 80, 1), (97, 66, 1), (70, 290, 1), (34, 36, 2)])
-def test_winograds_products_stay_within_their_arrays(c, f, groups, level, front, monkeypatch):
+def test_winograds_products_stay_within_their_arrays(c, f, groups, tile, level, front, monkeypatch):
+    monkeypatch.setattr(winograd, "tile", lambda *outputs: tile)
     monkeypatch.setattr(winograd, "pays", lambda images, rows, columns: True)
     monkeypatch.setattr(split_winograd, "CHANNELS", {1: 16, 2: 16, 3: 16})
     convolution(Convolution(2, c, 6, 5, f, 3, 3, (1, 1), (1, 1), (1, 1), groups, True), level, np.float32, front)

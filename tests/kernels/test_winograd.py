@@ -263,13 +263,13 @@ def test_the_bits_do_not_depend_on_the_threads(level, wherever_it_fits):
 
 def test_too_few_channels_for_a_vector_are_refused():
     kernels = _ext.load("winograd", VECTORS[-1])
-    out, packed = np.empty((1, 4, 5, 1), np.float32), np.empty(kernels.packed_size(1, 1), np.float32)
+    out, packed = np.empty((1, 4, 5, 1), np.float32), np.empty(kernels.packed_size(2, 1, 1), np.float32)
     zero = np.zeros(2, np.intp)
-    if kernels.packed_size(1, 1) == 16:
+    if kernels.packed_size(2, 1, 1) == 16:
         pytest.skip("a vector of one number is never too wide")
     with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
         kernels.correlate(
-            np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1
+            2, np.ones((1, 6, 7, 1), np.float32), 0, 1, zero, packed, packed[:0], out, 0, 1, None, None, None, 1
         )
     x, dw, taps = np.ones((1, 6, 7, 1), np.float32), np.empty((1, 1, 3, 3), np.float32), np.zeros(9, np.intp)
     with pytest.raises(ValueError, match="channels and filters, found 1 and 1"):
