@@ -6,9 +6,7 @@ Finish = tuple[int, Array | None, Array | None, Array | None, Array | None, Arra
 LANES: int
 
 def packed_size(tile: int, filters: int, channels: int) -> int: ...
-def pack_weights(
-    tile: int, w: Array, tap_row: Array, tap_column: Array, out: Array, threads: int
-) -> None: ...
+def pack_weights(tile: int, w: Array, tap_row: Array, tap_column: Array, out: Array, threads: int) -> None: ...
 def correlate(
     tile: int,
     x: Array,

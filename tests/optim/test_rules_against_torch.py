@@ -56,8 +56,10 @@ def pair(dtype, case):
 
 
 def largest_difference(dtype, case, gradient, steps=100, each=None):
-    """Relative to the largest weight, over all parameters after some steps with gradients gradient(w, rng)."""
+    """Relative to the largest weight at the start, whose rounding stays in those that shrink, over all parameters after some
+    steps with gradients gradient(w, rng)."""
     ours, rule, tensors, theirs = pair(dtype, case)
+    largest = [float(np.abs(p.data).max()) for p in ours]
     rng = np.random.default_rng(8)
     for t in range(steps):
         if each:
@@ -69,7 +71,7 @@ def largest_difference(dtype, case, gradient, steps=100, each=None):
             q.grad = torch.tensor(np.array(p.grad))
         rule.step()
         theirs.step()
-    return max(float(np.abs(p.data - q.numpy()).max() / np.abs(q.numpy()).max()) for p, q in zip(ours, tensors))
+    return max(float(np.abs(p.data - q.numpy()).max() / size) for p, q, size in zip(ours, tensors, largest))
 
 
 def noisy_bowl(w, noise):
@@ -79,7 +81,7 @@ def noisy_bowl(w, noise):
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]}-{'-'.join(c[1])}")
 def test_a_rule_takes_the_steps_of_its_twin_in_pytorch(case):
     assert largest_difference(np.float64, case, noisy_bowl) < 1e-13
-    assert largest_difference(np.float32, case, noisy_bowl) < 1e-5
+    assert largest_difference(np.float32, case, noisy_bowl) < 5e-6
 
 
 def test_every_rule_stands_in_the_table():
