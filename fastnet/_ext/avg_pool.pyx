@@ -82,6 +82,8 @@ def avg_pool2d(const stored[:, :, :, ::1] x, real[:, :, :, ::1] y, const Py_ssiz
 
     rows (OH, 3) and cols (OW, 3): start and stop of each window within the image, and its share of the count.
     """
+    if stored is double and real is float or stored is not double and real is double:   # nor is it compiled
+        raise TypeError("avg_pool2d: x and y are to be both float64 or neither")
     cdef Py_ssize_t N = x.shape[0], H = x.shape[1], W = x.shape[2], C = x.shape[3], OH = y.shape[1], OW = y.shape[2], row
     if N == 0:
         return

@@ -25,6 +25,8 @@ ctypedef fused other:
 
 def apply(const stored[:, :, :, ::1] x, tuple load, other[:, :, :, ::1] y, int threads):
     """y = the map of x (load None: x itself), in x's type or from bfloat16 to float32 or the other way: one pass."""
+    if stored is double and other is not double or stored is not double and other is double:    # nor is it compiled
+        raise TypeError("channelwise: x and y are to be both float64 or neither")
     cdef Py_ssize_t channels = x.shape[3], rows = x.shape[0] * x.shape[1] * x.shape[2], width = row_width(channels)
     cdef Py_ssize_t step = chunk_rows(rows, channels), chunks = (rows + step - 1) // step, k
     if rows == 0:

@@ -8,6 +8,8 @@
  * code of their own.
  *
  * This file includes itself once per type and vector: fewer channels than fill a vector of this level take a shorter one.
+ * Tiles of all sizes are for float32 and whole vectors. Short ones and double, which few layers have, do with four outputs or one,
+ * and one row of taps of the gradient; to compile all sizes for them, too, takes half as long again.
  */
 #ifndef FASTNET_DEPTHWISE_H
 #define FASTNET_DEPTHWISE_H
@@ -64,6 +66,7 @@ typedef struct { /* the tiles of one type and vector */
 #define NAME(x) JOIN(x, REAL, BYTES)
 
 #define REAL float
+#define LARGE TILE_BYTES /* bytes of the vector whose tiles come in many sizes */
 #define BYTES 4
 #include "depthwise.h"
 #define BYTES 16
@@ -73,7 +76,9 @@ typedef struct { /* the tiles of one type and vector */
 #define BYTES 64
 #include "depthwise.h"
 #undef REAL
+#undef LARGE
 #define REAL double
+#define LARGE 0
 #define BYTES 8
 #include "depthwise.h"
 #define BYTES 16
@@ -83,6 +88,7 @@ typedef struct { /* the tiles of one type and vector */
 #define BYTES 64
 #include "depthwise.h"
 #undef REAL
+#undef LARGE
 
 #define DEPTHWISE(real, bytes) \
     {bytes / sizeof(real), depthwise_outputs_##real##_##bytes, depthwise_gradient_##real##_##bytes}
@@ -111,13 +117,15 @@ typedef REAL NAME(lanes);
 #define LANES ((ptrdiff_t)(sizeof(VEC) / sizeof(REAL)))
 #define AT(place) (*(const VEC *)(place))
 
-/* out[pixel i, c] = start[c] + sum over entries and taps of source[c] * tap[c], for VECS vectors of channels from c on. */
+/* out[pixel i, c] = start[c] + sum over entries and taps of source[c] * tap[c], for VECS vectors of channels from c on.
+ * before: outputs of `each` that come before these. */
 #define EACH(v) TILE_UNROLL for (int v = 0; v < VECS; v++)
 #define EACH_OUTPUT(i) TILE_UNROLL for (int i = 0; i < OUTPUTS; i++)
 #define COLUMN(j) ((j) == 3 ? pixel3 : (j) == 5 ? pixel5 : (j) == 6 ? 2 * pixel3 : (j) == 7 ? pixel3 + 4 * pixel : (j) * pixel)
 TILE_INLINE void NAME(outputs)(const int OUTPUTS, const int STRIDE, const int VECS, const DepthwiseOutputs *o,
-                               const DepthwiseTaps *each, ptrdiff_t entries, ptrdiff_t shift, ptrdiff_t c, REAL *out) {
-    const ptrdiff_t between = o->between;
+                               ptrdiff_t before, const DepthwiseTaps *each, ptrdiff_t entries, ptrdiff_t shift, ptrdiff_t c,
+                               REAL *out) {
+    const ptrdiff_t between = o->between, columns = o->step == 2 * between ? 2 * before : before;
     const REAL *start = o->start;
     ptrdiff_t pixel = between * (ptrdiff_t)sizeof(REAL), pixel3 = 3 * pixel, pixel5 = 5 * pixel;
     TILE_OPAQUE(pixel); TILE_OPAQUE(pixel3); TILE_OPAQUE(pixel5); /* three of them reach every column */
@@ -125,7 +133,7 @@ TILE_INLINE void NAME(outputs)(const int OUTPUTS, const int STRIDE, const int VE
     EACH_OUTPUT(i) EACH(v) sum[i][v] = start ? AT(start + c + v * LANES) : (VEC){0};
     for (const DepthwiseTaps *e = each; e < each + entries; e++) {
         const REAL *at = (const REAL *)e->at + shift + c, *tap = (const REAL *)e->tap + c;
-        const ptrdiff_t inside = e->inside;
+        const ptrdiff_t inside = e->inside >> (e->taps == 3 ? columns : before);
         EACH(v) w[0][v] = AT(tap + v * LANES);
         if (e->taps == 3) {
             EACH(v) w[1][v] = AT(tap + between + v * LANES);
@@ -160,27 +168,37 @@ TILE_INLINE void NAME(outputs)(const int OUTPUTS, const int STRIDE, const int VE
 /* Channels two vectors at a time: memory is read in longer pieces (56 x 56 x 128, stride 2, from memory: 2.7 ms became 2.2).
  * Shorter vectors serve fewer channels than two of them have. A last vector that is not full repeats some channels of the one
  * before, which come to the same. */
-TILE_INLINE void NAME(all_outputs)(const int OUTPUTS, const int STRIDE, const DepthwiseOutputs *o, const DepthwiseTaps *each,
-                                   ptrdiff_t entries, ptrdiff_t shift, REAL *out) {
+TILE_INLINE void NAME(all_outputs)(const int OUTPUTS, const int STRIDE, const DepthwiseOutputs *o, ptrdiff_t before,
+                                   const DepthwiseTaps *each, ptrdiff_t entries, ptrdiff_t shift, REAL *out) {
     ptrdiff_t c = o->channel;
-#if BYTES == TILE_BYTES
-    for (; c + 2 * LANES <= o->end; c += 2 * LANES) NAME(outputs)(OUTPUTS, STRIDE, 2, o, each, entries, shift, c, out);
+#if BYTES == LARGE
+    for (; c + 2 * LANES <= o->end; c += 2 * LANES) NAME(outputs)(OUTPUTS, STRIDE, 2, o, before, each, entries, shift, c, out);
 #endif
     for (; c < o->end; c += LANES)
-        NAME(outputs)(OUTPUTS, STRIDE, 1, o, each, entries, shift, c < o->end - LANES ? c : o->end - LANES, out);
+        NAME(outputs)(OUTPUTS, STRIDE, 1, o, before, each, entries, shift, c < o->end - LANES ? c : o->end - LANES, out);
 }
 
 #define OUTPUTS(n) \
-    case n: NAME(all_outputs)(n, 1, o, each, entries, shift, out); break; \
-    case 8 + n: NAME(all_outputs)(n, 2, o, each, entries, shift, out); break;
+    case n: NAME(all_outputs)(n, 1, o, 0, each, entries, shift, out); break; \
+    case 8 + n: NAME(all_outputs)(n, 2, o, 0, each, entries, shift, out); break;
 static void NAME(depthwise_outputs)(const DepthwiseOutputs *o, int outputs, const DepthwiseTaps *each, ptrdiff_t entries,
                                     ptrdiff_t shift, void *out) {
+#if BYTES == LARGE
     switch (outputs + 8 * (o->step == 2 * o->between)) {
     OUTPUTS(1) OUTPUTS(2) OUTPUTS(3) OUTPUTS(4)
 #if DEPTHWISE_OUTPUTS > 4
     OUTPUTS(5) OUTPUTS(6) OUTPUTS(7) OUTPUTS(8)
 #endif
     }
+#else
+    const int four = o->step != 2 * o->between; /* one output alone is the same at any stride */
+    for (int i = 0, many; i < outputs; i += many) {
+        REAL *const to = (REAL *)out + i * o->out_step;
+        many = four && outputs - i >= 4 ? 4 : 1;
+        if (many == 4) NAME(all_outputs)(4, 1, o, i, each, entries, shift + i * o->step, to);
+        else NAME(all_outputs)(1, 1, o, i, each, entries, shift + i * o->step, to);
+    }
+#endif
 }
 #undef OUTPUTS
 
@@ -217,7 +235,7 @@ TILE_INLINE void NAME(gradient)(const int ROWS, const int TAPS, const DepthwiseG
     }
 }
 
-#if BYTES == TILE_BYTES /* shorter vectors are rare, and not worth the code */
+#if BYTES == LARGE
 /* The same for 3 x 3 taps side by side and few pixels: each column of the source is loaded once. */
 TILE_INLINE void NAME(gradient_of)(const int PIXELS, const int STRIDE, const DepthwiseGradient *g, ptrdiff_t first) {
     enum { ROWS = 3, TAPS = 3 };
@@ -264,19 +282,27 @@ static void NAME(gradient_together)(const DepthwiseGradient *g) {
 #endif
 
 #define GRADIENT(rows, taps) case 4 * rows + taps: NAME(gradient)(rows, taps, g); break;
+#define GRADIENTS(rows) GRADIENT(rows, 1) GRADIENT(rows, 2) GRADIENT(rows, 3)
 static void NAME(depthwise_gradient)(const DepthwiseGradient *g, int rows, int taps) {
-#if BYTES == TILE_BYTES
+#if BYTES == LARGE
     if (rows == 3 && taps == 3 && g->dilation == 1 && g->stride <= 2) {
         NAME(gradient_together)(g);
         return;
     }
-#endif
-    switch (4 * rows + taps) {
-    GRADIENT(1, 1) GRADIENT(1, 2) GRADIENT(1, 3)
-    GRADIENT(2, 1) GRADIENT(2, 2) GRADIENT(2, 3)
-    GRADIENT(3, 1) GRADIENT(3, 2) GRADIENT(3, 3)
+    switch (4 * rows + taps) { GRADIENTS(1) GRADIENTS(2) GRADIENTS(3) }
+#else
+    const DepthwiseGradient all = *g;
+    DepthwiseGradient row = all;
+    g = &row;
+    for (int r = 0; r < rows; r++) {
+        row.at[0] = all.at[r];
+        row.inside[0] = all.inside[r];
+        row.sums[0] = all.sums[r];
+        switch (4 + taps) { GRADIENTS(1) }
     }
+#endif
 }
+#undef GRADIENTS
 #undef GRADIENT
 #undef EACH_SUM
 #undef X

@@ -94,6 +94,8 @@ def scatter(const stored[:, :, :, ::1] dy, const real[:, :, :, :] w, const real[
 
 cdef void outputs(const stored[:, :, :, ::1] x, const real[:, :, :, :] w, const real[::1] bias, stored[:, :, :, ::1] y,
                   const Py_ssize_t[::1] geometry, bint scattered, tuple load, tuple finish, double[:, ::1] sums, int threads):
+    if stored is double and real is float or stored is not double and real is double:   # nor is it compiled
+        raise TypeError("depthwise: images and weights are to be both float64 or neither")
     cdef Shape s = shape_of(x, y, geometry, scattered)
     cdef Py_ssize_t taps = s.g.KH * s.g.KW, k, tasks = y.shape[0] * s.rows, width = row_width(s.channels)
     if tasks * s.columns == 0:
@@ -257,6 +259,8 @@ def weight_gradient(const stored[:, :, :, ::1] x, const stored[:, :, :, ::1] dy,
     A task takes some rows of dy and some channels and keeps the sums of its rows; these are added in order at the end.
     load: None, or what is to become of x (ride.pxd). x and dy hold numbers of dw's type or, where that is float32, bfloat16 ones.
     """
+    if stored is double and real is float or stored is not double and real is double:
+        raise TypeError("depthwise: images and weights are to be both float64 or neither")
     cdef Shape s = shape_of(x, dy, geometry, False)
     cdef Py_ssize_t rows = x.shape[0] * s.rows, taps = s.g.KH * s.g.KW, lanes = tiles_for(&dw[0, 0, 0, 0], s.channels).lanes
     cdef Py_ssize_t vectors = ceil_div(s.channels, lanes), chunks, parts, task, size = taps * vectors * lanes

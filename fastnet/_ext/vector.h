@@ -14,6 +14,11 @@
 
 #if defined(__GNUC__)
 #define TILE_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define TILE_APART __attribute__((noinline)) /* long, and not to be compiled anew for each that calls it */
+#else
+#define TILE_APART __attribute__((noinline, noclone))
+#endif
 #define TILE_UNROLL _Pragma("GCC unroll 16")
 #define TILE_PREFETCH(place) __builtin_prefetch(place, 1)         /* to be written */
 #define TILE_PREFETCH_NEAR(place) __builtin_prefetch(place)       /* to be read soon */
@@ -22,6 +27,7 @@
 #define TILE_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #else
 #define TILE_INLINE static inline
+#define TILE_APART
 #define TILE_UNROLL
 #define TILE_PREFETCH(place)
 #define TILE_PREFETCH_NEAR(place)
