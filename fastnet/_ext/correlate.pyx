@@ -34,6 +34,8 @@ cdef enum:
     PANEL = 32 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
     LEAST = 64              # pixels of a block, at least: its chunk of weights is read once for all of them
     FINISHED = 256 << 10    # bytes of outputs, at least, that are finished together, while they are in the second-level cache
+    FAR = 256 << 10        # bytes of packed weights that do not stay in the second-level cache beside the rest
+    SEEN = 8                # tiles, at most, that such weights serve at a time: then they are fetched ahead rather than pixels
     SHORT = 7               # pixels of an output row from which on a tile is a run of it
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
 
@@ -177,6 +179,7 @@ cdef void correlate_block(const real *x, const Strip *s, const Riders *r, Py_ssi
     cdef Py_ssize_t *at = <Py_ssize_t *>scratch
     cdef Py_ssize_t *to = at + pixels
     cdef real *edge = <real *>(to + pixels)
+    cdef bint far = segments * length * t.vectors * t.width * <Py_ssize_t>sizeof(real) >= FAR
     cdef const real *source = open_strip(x, s, &r.load, images, image, row, edge + TILE_MOST_RUN * TILE_VECS * t.width)
     for n in range(images):
         for i in range(rows):
@@ -197,13 +200,13 @@ cdef void correlate_block(const real *x, const Strip *s, const Riders *r, Py_ssi
             # Whole segments where several fit, else an equal part of one.
             if length <= most_rows or segments == 0:    # no segments: a phase of the stride that no tap reaches, all zeros
                 taken = least(most_rows // most(1, length), segments - k // most(1, length))
-                tile_pass(&pixels_of, vecs, source, offset + k // most(1, length), taken, length,
+                tile_pass(&pixels_of, vecs, far, source, offset + k // most(1, length), taken, length,
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,
                           out + first, size, valid, edge)
                 k += most(1, taken * length)
             else:
                 taken = least(ceil_div(length, ceil_div(length, most_rows)), length - k % length)
-                tile_pass(&pixels_of, vecs, source + k % length, offset + k // length, 1, taken,
+                tile_pass(&pixels_of, vecs, far, source + k % length, offset + k // length, 1, taken,
                           packed + first * segments * length + k * size, start + first if k == 0 else NULL,
                           out + first, size, valid, edge)
                 k += taken
@@ -225,12 +228,14 @@ cdef void finish_block(const Rows *rows, const Finish *f, real *out, Py_ssize_t 
         line = last
 
 
-cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssize_t *offset, Py_ssize_t segments,
+cdef void tile_pass(const Rows *rows, int vecs, bint far, const real *source, const Py_ssize_t *offset, Py_ssize_t segments,
                     Py_ssize_t length, const real *b, const real *start, real *out, Py_ssize_t size, Py_ssize_t valid,
                     real *edge) noexcept nogil:
     """Some rows of one panel for all pixels of a block, tile by tile; `edge` stands in for what a whole tile would overrun.
 
-    A tile is a run of neighbours in a row of output; where rows are shorter than that pays for, it is pixels from anywhere.
+    A tile is a run of neighbours in a row of output; where rows are shorter than that pays for, it is pixels from anywhere. Each
+    tile fetches what the next one reads of the source or, if weights come from far and few tiles share them, its share of
+    the weights of the next pass, which lie behind these.
     """
     cdef const real *a[16]
     cdef real *o[16]
@@ -238,8 +243,13 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
     cdef const real *here
     cdef const real *ahead
     cdef real *to
+    cdef Py_ssize_t pixels = rows.lines * rows.columns, numbers = segments * length * size
+    cdef Py_ssize_t tiles = rows.lines * runs if rows.columns >= SHORT else ceil_div(pixels, TILE_PIXELS), tile = 0
+    far = far and tiles <= SEEN
     if rows.columns >= SHORT:
-        if rows.step <= length:             # the pixels of a run lie together
+        if far:
+            pace = ceil_div(size, tiles)
+        elif rows.step <= length:             # the pixels of a run lie together
             pace = ceil_div(most_run[vecs] * rows.step, segments * length)
         for line in range(rows.lines):
             for q in range(runs):
@@ -247,7 +257,8 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
                 run = (q + 1) * rows.columns // runs - p
                 to = out + rows.to[line * rows.columns + p]
                 here = source + rows.at[line * rows.columns + p]
-                ahead = here + run * rows.step if pace else here
+                ahead = b + numbers + tile * numbers // tiles if far else here + run * rows.step if pace else here
+                tile += 1
                 if valid == size:
                     tile_run(run, vecs, here, rows.step, offset, segments, length, b, start, to, rows.out_step, ahead, pace)
                     continue
@@ -258,8 +269,11 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
                 for i in range(run):
                     memcpy(to + i * rows.out_step, edge + i * size, valid * sizeof(real))
         return
-    cdef Py_ssize_t pixels = rows.lines * rows.columns
+    if far:
+        pace = ceil_div(size, tiles)
     while p < pixels:
+        ahead = b + numbers + tile * numbers // tiles if far else b
+        tile += 1
         for i in range(TILE_PIXELS):
             q = least(p + i, pixels - 1)
             a[i] = source + rows.at[q]
@@ -268,7 +282,7 @@ cdef void tile_pass(const Rows *rows, int vecs, const real *source, const Py_ssi
                 o[i] = edge + i * size
                 if start == NULL:
                     memcpy(o[i], out + rows.to[q], valid * sizeof(real))
-        tile_pixels(vecs, a, offset, segments, length, b, start, o)
+        tile_pixels(vecs, a, offset, segments, length, b, start, o, ahead, pace)
         if valid < size:
             for i in range(least(TILE_PIXELS, pixels - p)):
                 memcpy(out + rows.to[p + i], o[i], valid * sizeof(real))

@@ -60,11 +60,13 @@ enum { NAME(tile_width) = WIDTH }; /* numbers in a vector */
 /* out[pixel i, channels] (+)= sum over segments s and k of at[i][offset[s] + k] * b[s, k, channels].
  *
  * at: one address per pixel; segments: runs of `length` numbers that lie together in the padded strip at every pixel;
- * b: (segments, length, VECS * WIDTH), packed; out: one address per pixel. The sums start from `start` (a row of VECS
+ * b: (segments, length, VECS * WIDTH), packed; out: one address per pixel; ahead: what will be read next, fetched as the
+ * reduction goes, `pace` numbers in a step. The sums start from `start` (a row of VECS
  * vectors: the bias or zeros); where it is NULL they are added to what out holds, at the end: sums of parts of a chain err
  * less than the chain. */
 TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
-                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
+                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out, const REAL *ahead,
+                              ptrdiff_t pace) {
     VEC sum[TILE_PIXELS][TILE_VECS];
     if (start) TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
         TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(out[i] + v * WIDTH); /* written when the sums are done */
@@ -76,8 +78,9 @@ TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdi
     for (ptrdiff_t s = 0; s < segments; s++) {
         const REAL *a[TILE_PIXELS];
         TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i] + offset[s];
-        for (ptrdiff_t k = 0; k < length; k++, b += VECS * WIDTH) {
+        for (ptrdiff_t k = 0; k < length; k++, b += VECS * WIDTH, ahead += pace) {
             VEC w[TILE_VECS];
+            TILE_PREFETCH_NEAR(ahead);
             TILE_UNROLL for (int v = 0; v < VECS; v++) w[v] = *(const VEC *)(b + v * WIDTH);
             TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
                 TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] += a[i][k] * w[v];
@@ -92,12 +95,13 @@ TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdi
 }
 
 static void NAME(tile_pixels)(int vecs, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
-                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out) {
+                              ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out, const REAL *ahead,
+                              ptrdiff_t pace) {
     switch (vecs) {
-    case 1: NAME(pixels)(1, at, offset, segments, length, b, start, out); break;
-    case 2: NAME(pixels)(2, at, offset, segments, length, b, start, out); break;
+    case 1: NAME(pixels)(1, at, offset, segments, length, b, start, out, ahead, pace); break;
+    case 2: NAME(pixels)(2, at, offset, segments, length, b, start, out, ahead, pace); break;
 #if TILE_VECS > 2
-    case 3: NAME(pixels)(3, at, offset, segments, length, b, start, out); break;
+    case 3: NAME(pixels)(3, at, offset, segments, length, b, start, out, ahead, pace); break;
 #endif
     }
 }

@@ -7,9 +7,9 @@ cdef extern from "tile.h" nogil:
     int most_run "tile_run"[]
     int tile_rows[]
     void tile_pixels_float(int vecs, const float **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
-                           const float *b, const float *start, float **out) noexcept
+                           const float *b, const float *start, float **out, const float *ahead, Py_ssize_t pace) noexcept
     void tile_pixels_double(int vecs, const double **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
-                            const double *b, const double *start, double **out) noexcept
+                            const double *b, const double *start, double **out, const double *ahead, Py_ssize_t pace) noexcept
     void tile_run_float(int pixels, int vecs, const float *at, Py_ssize_t step, const Py_ssize_t *offset, Py_ssize_t segments,
                         Py_ssize_t length, const float *b, const float *start, float *out, Py_ssize_t out_step,
                         const float *ahead, Py_ssize_t pace) noexcept
@@ -26,11 +26,11 @@ cdef extern from "tile.h" nogil:
 
 
 cdef inline void tile_pixels(int vecs, const real **at, const Py_ssize_t *offset, Py_ssize_t segments, Py_ssize_t length,
-                             const real *b, const real *start, real **out) noexcept nogil:
+                             const real *b, const real *start, real **out, const real *ahead, Py_ssize_t pace) noexcept nogil:
     if real is float:
-        tile_pixels_float(vecs, at, offset, segments, length, b, start, out)
+        tile_pixels_float(vecs, at, offset, segments, length, b, start, out, ahead, pace)
     else:
-        tile_pixels_double(vecs, at, offset, segments, length, b, start, out)
+        tile_pixels_double(vecs, at, offset, segments, length, b, start, out, ahead, pace)
 
 
 cdef inline void tile_run(int pixels, int vecs, const real *at, Py_ssize_t step, const Py_ssize_t *offset,
