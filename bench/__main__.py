@@ -41,7 +41,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where JSON, Markdown and pictures go (default: bench/results, quick: quick/ in it)",
+        help="where JSON, Markdown and pictures go (default: bench/results, below AMX LEVEL/ and quick: quick/ in it)",
     )
     parser.add_argument(
         "--level", choices=available, help="highest instruction-set level, for PyTorch too (default: the best)"
@@ -76,8 +76,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     highest = asked.level or _ext.level
     asked.levels = available[: available.index(highest) + 1]
     asked.best = available[-1]
-    # A part of the truth leaves the record alone, and a lower level has one of its own.
-    record = RESULTS if highest == asked.best else RESULTS / highest
+    # A part of the truth leaves the record alone, and levels below AMX have records of their own.
+    record = RESULTS if highest == "amx" else RESULTS / highest
     asked.out = asked.out or (RESULTS / "quick" if asked.quick or asked.match else record)
     return asked
 
@@ -98,7 +98,7 @@ def main(words: list[str] | None = None) -> int:
         slot=0.01 if asked.quick else 0.04,
         match=asked.match,
         naive=not asked.no_naive,
-        float32=asked.levels[-1] != asked.best,
+        float32=asked.levels[-1] != "amx",
         compiled=not asked.no_compiled,
     )
     wanted = [name for name in asked.only if plan.cases(name) or plan.figures(name)]

@@ -71,8 +71,9 @@ class Case:
         best = levels[-1]
         found = [LOOPS] * bool(self.loops) + [NUMPY] * self.numpy + levels[:-1] * self.lower if naive else []
         found.append(best)
-        if best == "amx":  # the only level whose products depend on the precision
-            found += [f"{best} {precision}" for precision in self.precisions if precision != "highest"]
+        # Below AMX "medium" is "high", which lets 3x3 convolutions take Winograd's larger tiles.
+        lower = PRECISIONS[1:] if best == "amx" else PRECISIONS[1:2]
+        found += [f"{best} {precision}" for precision in lower if precision in self.precisions]
         if torch and self.torch:
             found += [f"{TORCH} {mode}" for mode in self.modes if not (float32 and "bf16" in mode)]
         return found + [ONNX] * bool(onnx and self.onnx)

@@ -32,7 +32,7 @@ class Plan:
     patience: float = 300  # seconds in which a side must be ready
     match: str = ""  # only cases whose key has this regular expression
     naive: bool = True  # time loops, NumPy and lower levels too
-    float32: bool = False  # leave out the modes that compute in bfloat16: they are not held to the level
+    float32: bool = False  # leave out the modes that compute in bfloat16: not held to the level, or slow without AMX
     onnx: bool = False  # ONNX Runtime is there
     compiled: bool = True  # PyTorch's compiled modes too: they take long to compile
 
