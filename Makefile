@@ -51,7 +51,7 @@ clean:  ## remove what was built; .venv and runs stay
 	find fastnet bench tests -name __pycache__ -prune -exec rm -rf {} +
 	find fastnet/_ext -name '*.so' -delete
 
-# The first installation compiles everything (one to two minutes); afterwards an edited kernel is compiled where it stands.
+# The first installation compiles everything (two to three minutes); afterwards an edited kernel is compiled where it stands.
 .venv/ready: pyproject.toml setup.py $(KERNELS)
 	$(if $(filter pyproject.toml setup.py,$?),\
 	  test -x $(PY) || $(PYTHON) -m venv .venv && $(PIP) install -e ".[dev$(comma)bench]",\

@@ -1,7 +1,8 @@
 """The compiled kernels of fastnet. Everything else about the package stands in pyproject.toml.
 
 Each `fastnet/_ext/<family>.pyx` becomes C once and is compiled once per instruction-set level, into
-`fastnet/_ext/<level>/<family>`; `fastnet/_ext/__init__.py` picks a level at import. `levels` says which flags a level adds.
+`fastnet/_ext/<level>/<family>`; `fastnet/_ext/__init__.py` picks a level at import. `levels` says which flags a level adds;
+FASTNET_LEVELS=avx2 builds that one and generic alone, for a machine whose level is known.
 Families named `amx_*` work on AMX's tiles and are compiled for that level alone, which has no build of the others.
 """
 
@@ -70,12 +71,18 @@ def levels(msvc):
         "-mfma",
         "-mprefer-vector-width=512",
     ]
-    return {
+    flags = {
         "generic": ["-O2"],  # for processors without AVX2 alone: depthwise.c takes 16 s instead of 23
         "avx2": ["-mavx2", "-mfma", "-mf16c"],
         "avx512": avx512,
         "amx": [*avx512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
     }
+    wanted = [name.strip() for name in os.environ.get("FASTNET_LEVELS", "").split(",") if name.strip()] or list(flags)
+    unknown = [name for name in wanted if name not in flags]
+    if unknown:
+        sys.exit(f"FASTNET_LEVELS={','.join(wanted)}: there is no level {unknown[0]}, only {', '.join(flags)}")
+    needed = {"generic", *wanted, *(["avx512"] if "amx" in wanted else [])}  # amx has no other build of the other families
+    return {name: flags[name] for name in flags if name in needed}
 
 
 class BuildLevels(build_ext):

@@ -84,6 +84,14 @@ def test_without_pythons_headers_one_message_says_what_to_install(tmp_path):
     assert "Python.h" in finished.stdout
 
 
+@pytest.mark.skipif(not _ext._built("avx2"), reason="only x86-64 has levels to choose from")
+def test_a_level_to_build_must_be_one_of_the_levels(tmp_path):
+    finished = build(ROOT, tmp_path, FASTNET_LEVELS="avx2,sse9")
+    assert finished.returncode != 0
+    assert "FASTNET_LEVELS=avx2,sse9: there is no level sse9, only generic, avx2, avx512, amx" in finished.stdout
+    assert "Traceback" not in finished.stdout
+
+
 def test_without_its_kernels_the_import_says_how_to_build_them(tmp_path):
     skip = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", "embedded")
     shutil.copytree(ROOT / "fastnet", tmp_path / "fastnet", ignore=skip)
@@ -129,6 +137,15 @@ assert y.shape == (2, 5, 7, 6)
 """
     finished = run([sys.executable, "-c", code], clone)
     assert finished.returncode == 0, finished.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _ext._built("avx2"), reason="only x86-64 has levels to choose from")
+def test_a_build_of_one_level_has_that_and_generic(tmp_path):
+    finished = build(copy_of_the_sources(tmp_path), tmp_path, FASTNET_LEVELS="avx2")
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    built = {file.parent.name for file in (tmp_path / "lib" / "fastnet" / "_ext").glob("*/*.so")}
+    assert built == {"generic", "avx2"}
 
 
 @pytest.mark.slow
