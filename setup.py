@@ -81,11 +81,7 @@ def levels(msvc):
     unknown = [name for name in wanted if name not in flags]
     if unknown:
         sys.exit(f"FASTNET_LEVELS={','.join(wanted)}: there is no level {unknown[0]}, only {', '.join(flags)}")
-    needed = {
-        "generic",
-        *wanted,
-        *(["avx512"] if "amx" in wanted else []),
-    }  # amx has no other build of the other families
+    needed = {"generic", *wanted} | ({"avx512"} if "amx" in wanted else set())  # where amx has its other families from
     return {name: flags[name] for name in flags if name in needed}
 
 
