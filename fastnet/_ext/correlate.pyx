@@ -34,7 +34,7 @@ cdef enum:
     PANEL = 32 << 10        # bytes of packed weights that stay in the first-level cache while the pixels go by
     LEAST = 64              # pixels of a block, at least: its chunk of weights is read once for all of them
     FINISHED = 256 << 10    # bytes of outputs, at least, that are finished together, while they are in the second-level cache
-    FAR = 256 << 10        # bytes of packed weights that do not stay in the second-level cache beside the rest
+    FAR = 256 << 10         # bytes of packed weights that do not stay in the second-level cache beside the rest
     SEEN = 8                # tiles, at most, that such weights serve at a time: then they are fetched ahead rather than pixels
     SHORT = 7               # pixels of an output row from which on a tile is a run of it
     TASKS = 32              # tasks wanted of a product, where its shape allows: enough for 16 threads to share evenly
@@ -249,7 +249,7 @@ cdef void tile_pass(const Rows *rows, int vecs, bint far, const real *source, co
     if rows.columns >= SHORT:
         if far:
             pace = ceil_div(size, tiles)
-        elif rows.step <= length:             # the pixels of a run lie together
+        elif rows.step <= length:           # the pixels of a run lie together
             pace = ceil_div(most_run[vecs] * rows.step, segments * length)
         for line in range(rows.lines):
             for q in range(runs):

@@ -107,6 +107,8 @@ def correlate(int tile, const float[:, :, :, ::1] x, Py_ssize_t channel, Py_ssiz
     p.lanes = lanes(&packed[0])
     if channels < p.lanes or filters < p.lanes:
         raise ValueError(f"winograd: needs at least {p.lanes} channels and filters, found {channels} and {filters}")
+    if tile != 2 and tile != 4:
+        raise ValueError(f"winograd: a tile has 2 or 4 outputs a side, found {tile}")
     p.tile, p.side, p.matrices = tile, tile + 2, (tile + 2) * (tile + 2)
     p.images, p.height, p.width, p.depth = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     p.channel, p.channels, p.filter = channel, channels, filter

@@ -184,3 +184,10 @@ def test_a_product_is_finished_as_by_a_pass_of_its_own(scatter, level, large_til
         assert (abs(riding.sums - sums) <= 1e-6 * magnitudes + 1e-12).all()
     assert large_tiles
     assert all(large_tiles)
+
+
+def test_tiles_of_another_size_are_refused():
+    kernels, zero = _ext.load("winograd", LEVELS[-1]), np.zeros(2, np.intp)
+    x, out, packed = np.ones((1, 9, 9, 64), np.float32), np.empty((1, 7, 7, 64), np.float32), np.empty(64, np.float32)
+    with pytest.raises(ValueError, match="2 or 4 outputs a side, found 3"):
+        kernels.correlate(3, x, 0, 64, zero, packed, packed[:0], out, 0, 64, None, None, None, 1)
