@@ -178,7 +178,7 @@ TILE_INLINE void NAME(ride_gradient)(const int ARRAYS, const int GATE, const int
 #define CASE(ARRAYS, GATE, ADD) \
     case (ARRAYS * 3 + GATE) * 2 + ADD: NAME(ride_gradient)(ARRAYS, GATE, ADD, f, out, at, pixels, step, channel, part, row); break;
 static TILE_APART void NAME(ride_vector)(const ride_finish *f, STORED *out, ptrdiff_t at, ptrdiff_t pixels, ptrdiff_t step,
-                                     ptrdiff_t channel, double *part, ptrdiff_t row) {
+                                         ptrdiff_t channel, double *part, ptrdiff_t row) {
     const int arrays = f->a == NULL ? 0 : f->b == NULL ? 1 : 2, gate = f->slope == 1 ? 0 : f->value != NULL ? 1 : 2;
     if (f->kind == RIDE_STATISTICS) NAME(ride_statistics)(out + at, pixels, step, part, row);
     if (f->kind == RIDE_GRADIENT || f->kind == RIDE_RESULT) switch ((arrays * 3 + gate) * 2 + (f->add != NULL)) {

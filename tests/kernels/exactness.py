@@ -28,7 +28,7 @@ def at_level(level):
         mock.patch.object(linear, "kernels", _ext.load("rows", level)),
         mock.patch.object(winograd, "kernels", _ext.load("winograd", level)),
         mock.patch.object(winograd, "weight_kernels", _ext.load("winograd_weights", level)),
-        mock.patch.object(winograd, "LARGE", {}),
+        mock.patch.object(winograd, "LARGE", np.inf),
         mock.patch.object(split, "amx_correlate", _ext.load("amx_correlate", level) if level == "amx" else None),
         mock.patch.object(split_winograd, "kernels", tiles),
         mock.patch.object(split, "amx_weights", _ext.load("amx_weights", level) if level == "amx" else None),
