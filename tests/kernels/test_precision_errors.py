@@ -6,7 +6,7 @@ from kernels.exactness import at_level
 
 from fastnet import _ext, config, functional, reference
 
-pytestmark = pytest.mark.skipif("amx" not in _ext.available_levels(), reason="only AMX multiplies planes; for others see test_winograd_large.py")
+pytestmark = pytest.mark.skipif("amx" not in _ext.available_levels(), reason="no AMX, which alone multiplies planes")
 
 CONVOLUTIONS = [  # x, w: sums of 4,608, 576 and 1,030 products forward, of 42 to 7,192 in the gradient of the weights
     ((1, 512, 6, 7), (40, 512, 3, 3)),
