@@ -22,6 +22,10 @@ cdef extern from "tile.h" nogil:
                              bint add, double *out, const double *ahead, Py_ssize_t pace) noexcept
     void tile_pack_float(const float *x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t count, int vecs, float *out) noexcept
     void tile_pack_double(const double *x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t count, int vecs, double *out) noexcept
+    void tile_turn_float(const float *x, const Py_ssize_t *at, Py_ssize_t pixels, Py_ssize_t length, Py_ssize_t rows,
+                         Py_ssize_t apart, float *out) noexcept
+    void tile_turn_double(const double *x, const Py_ssize_t *at, Py_ssize_t pixels, Py_ssize_t length, Py_ssize_t rows,
+                          Py_ssize_t apart, double *out) noexcept
     int tile_width_float, tile_width_double
 
 
@@ -55,6 +59,14 @@ cdef inline void tile_pack(const real *x, Py_ssize_t step, Py_ssize_t pixels, Py
         tile_pack_float(x, step, pixels, count, vecs, out)
     else:
         tile_pack_double(x, step, pixels, count, vecs, out)
+
+
+cdef inline void tile_turn(const real *x, const Py_ssize_t *at, Py_ssize_t pixels, Py_ssize_t length, Py_ssize_t rows,
+                           Py_ssize_t apart, real *out) noexcept nogil:
+    if real is float:
+        tile_turn_float(x, at, pixels, length, rows, apart, out)
+    else:
+        tile_turn_double(x, at, pixels, length, rows, apart, out)
 
 
 cdef inline Py_ssize_t lanes(const real *example) noexcept nogil:

@@ -38,6 +38,16 @@ def test_hundreds_of_channels_are_exact_at_a_stride_that_leaves_pixels_out(windo
     compare(case, rng, _ext.available_levels())
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2)], ids=str)
+@pytest.mark.parametrize(("channels", "filters"), [(1, 200), (7, 70), (13, 130), (64, 64), (25, 300)])
+def test_points_of_many_filters_and_pixels_are_exact(channels, filters, stride):
+    """The gradient of the weights turns the source into tiles of channels: one tile and several, full ones and a rest, which
+    several panels read, for several groups of pixels."""
+    rng = np.random.default_rng(4)
+    case = Convolution(3, channels, 23, 17, filters, 1, 1, stride, (0, 0), (1, 1), 1, False)
+    compare(case, rng, _ext.available_levels())
+
+
 def test_the_harness_sees_a_single_wrong_pixel(monkeypatch):
     """A check that cannot fail proves nothing: one number of y moved by one must be found."""
     from fastnet import functional
