@@ -35,7 +35,7 @@ typedef struct { /* one tap of all outputs of a tile, or three side by side that
 
 typedef struct { /* what the tiles of a row share */
     ptrdiff_t channel, end;   /* the channels to do */
-    ptrdiff_t between;        /* from tap to tap, and from source pixel to source pixel */
+    ptrdiff_t between, tap_step; /* from source pixel to source pixel, and from tap to tap */
     ptrdiff_t step, out_step; /* from output to output, in the source and in the outputs */
     ptrdiff_t out_ahead;      /* to the next row of outputs, or 0 */
     const void *start;        /* the bias, or NULL */
@@ -44,7 +44,7 @@ typedef struct { /* what the tiles of a row share */
 
 typedef struct { /* some taps of some rows of the source, under neighbouring pixels of a row of dy */
     ptrdiff_t channels, pixels;
-    ptrdiff_t between;              /* from pixel to pixel, in the source and in dy */
+    ptrdiff_t between, dy_step;     /* from pixel to pixel, in the source and in dy */
     const void *at[DEPTHWISE_TAPS]; /* the source of the first pixel under the first tap, which may lie outside */
     int inside[DEPTHWISE_TAPS];     /* the row is in the image; if not, it is zeros to be multiplied */
     ptrdiff_t ahead[DEPTHWISE_TAPS], dy_ahead; /* to what the next row of dy reads first, or 0 */
@@ -136,8 +136,8 @@ TILE_INLINE void NAME(outputs)(const int OUTPUTS, const int STRIDE, const int VE
         const ptrdiff_t inside = e->inside >> (e->taps == 3 ? columns : before);
         EACH(v) w[0][v] = AT(tap + v * LANES);
         if (e->taps == 3) {
-            EACH(v) w[1][v] = AT(tap + between + v * LANES);
-            EACH(v) w[2][v] = AT(tap + 2 * between + v * LANES);
+            EACH(v) w[1][v] = AT(tap + o->tap_step + v * LANES);
+            EACH(v) w[2][v] = AT(tap + 2 * o->tap_step + v * LANES);
             TILE_UNROLL for (int j = 0; j < (OUTPUTS - 1) * STRIDE + 3; j++) {
                 const int in = TILE_LIKELY(inside >> j & 1);
                 if (!in && !o->zeros) continue;
@@ -223,7 +223,7 @@ TILE_INLINE void NAME(gradient)(const int ROWS, const int TAPS, const DepthwiseG
         EACH_SUM(sum[r][v] = AT(place))
         TILE_UNROLL for (int r = 0; r < ROWS; r++) at[r] = (const REAL *)g->at[r] + c;
         TILE_UNROLL for (int v = 0; v < TAPS; v++) column[v] = g->column + v * g->dilation;
-        for (ptrdiff_t i = g->pixels; i; i--, dy += between) {
+        for (ptrdiff_t i = g->pixels; i; i--, dy += g->dy_step) {
             const VEC d = AT(dy);
             TILE_UNROLL for (int v = 0; v < TAPS; v++) {
                 TILE_UNROLL for (int r = 0; r < ROWS; r++) sum[r][v] += X((size_t)column[v] < width[r], at[r] + v * next) * d;
@@ -246,13 +246,13 @@ TILE_INLINE void NAME(gradient_of)(const int PIXELS, const int STRIDE, const Dep
             inside[r] |= (g->inside[r] && (size_t)(column + j) < (size_t)g->width) << j;
     for (ptrdiff_t lane = 0; lane < g->channels; lane += LANES) {
         const ptrdiff_t c = lane < g->channels - LANES ? lane : g->channels - LANES;
-        const REAL *dy = (const REAL *)g->dy + first * between + c;
+        const REAL *dy = (const REAL *)g->dy + first * g->dy_step + c;
         VEC sum[ROWS][TAPS], d[DEPTHWISE_PIXELS];
         EACH_SUM(sum[r][v] = AT(place))
         TILE_UNROLL for (int j = 0; j < (PIXELS - 1) * STRIDE + TAPS; j++) {
             if (j % STRIDE == 0 && j / STRIDE < PIXELS) {
-                d[j / STRIDE] = AT(dy + j / STRIDE * between);
-                TILE_PREFETCH_FAR(dy + j / STRIDE * between + g->dy_ahead);
+                d[j / STRIDE] = AT(dy + j / STRIDE * g->dy_step);
+                TILE_PREFETCH_FAR(dy + j / STRIDE * g->dy_step + g->dy_ahead);
             }
             TILE_UNROLL for (int r = 0; r < ROWS; r++) {
                 const REAL *at = (const REAL *)g->at[r] + first * STRIDE * between + c + j * between;

@@ -262,7 +262,7 @@ def test_halves_of_two_shares_are_stored_alike():
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3), (1, 1)), ((5, 4), (2, 1)), ((3, 3), (2, 2))])
-@pytest.mark.parametrize("channels", [5, 19, 70])
+@pytest.mark.parametrize("channels", [5, 19, 70, 1024])
 def test_depthwise_products_are_float32s_rounded(channels, kernel, stride):
     rng = np.random.default_rng(channels)
     geometry = Geometry(kernel, stride, (1, 2), (1, 1), channels)

@@ -20,6 +20,14 @@ def test_every_remainder_of_channels_is_exact(channels):
         compare(depthwise(2, channels, 5, 7, (3, 3), stride), rng, _ext.available_levels())
 
 
+@pytest.mark.parametrize("channels", [256, 512, 1024, 2048])
+def test_pixels_that_would_meet_in_the_cache_are_exact(channels):
+    """Their rows are held with gaps, in float64 from half as many channels on; the gradient has chunks of channels."""
+    rng = np.random.default_rng(channels)
+    compare(depthwise(2, channels, 5, 7, (3, 3)), rng, _ext.available_levels())
+    compare(depthwise(2, channels, 6, 5, (3, 2), (2, 1), (1, 0), (1, 2)), rng, _ext.available_levels())
+
+
 @pytest.mark.parametrize("width", range(1, 19))
 def test_every_length_of_a_row_is_exact(width):
     rng = np.random.default_rng(width)

@@ -24,6 +24,8 @@ LARGER = {  # Winograd's tiles, cut over rows; several panels; lines; several bl
     "short rows": ((9, 21, 5, 4), (50, 21, 2, 3), 1, 1),
     "depthwise": ((3, 18, 33, 31), (18, 1, 3, 3), 1, 1),
     "depthwise, stride 2": ((2, 40, 17, 38), (40, 1, 3, 3), 2, 1),
+    "depthwise, rows with gaps": ((2, 1024, 4, 6), (1024, 1, 3, 3), 1, 1),
+    "depthwise, chunks of channels": ((2, 1040, 4, 6), (1040, 1, 3, 3), 1, 1),
     "depthwise, few channels": ((5, 3, 40, 61), (3, 1, 5, 2), 1, 2),
     "pixels stepped over": ((3, 17, 9, 11), (18, 17, 1, 1), 2, 0),
 }
