@@ -33,6 +33,7 @@ static const int tile_rows[TILE_VECS + 1] = {0, 8, 4};
 #endif
 #define TILE_MOST_ROWS 16
 #define TILE_MOST_RUN 14
+#define TILE_CHAIN 128 /* steps of a reduction that are added to each other, at most */
 
 #define REAL float
 #define NAME(x) x##_float
@@ -57,41 +58,59 @@ typedef REAL NAME(vec);
 #define VEC NAME(vec)
 enum { NAME(tile_width) = WIDTH }; /* numbers in a vector */
 
+/* Where in b, of which a step takes `step` numbers, the chain ends that begins here. */
+TILE_INLINE const REAL *NAME(chain_end)(const REAL *b, const REAL *last, ptrdiff_t step) {
+    return last - b > TILE_CHAIN * step ? b + TILE_CHAIN * step : last;
+}
+
 /* out[pixel i, channels] (+)= sum over segments s and k of at[i][offset[s] + k] * b[s, k, channels].
  *
  * at: one address per pixel; segments: runs of `length` numbers that lie together in the padded strip at every pixel;
  * b: (segments, length, VECS * WIDTH), packed; out: one address per pixel; ahead: what will be read next, fetched as the
- * reduction goes, `pace` numbers in a step. The sums start from `start` (a row of VECS
- * vectors: the bias or zeros); where it is NULL they are added to what out holds, at the end: sums of parts of a chain err
- * less than the chain. */
+ * reduction goes, `pace` numbers in a step. The sums start from `start` (a row of VECS vectors: the bias or zeros) or,
+ * where it is NULL, are added to what out holds.
+ *
+ * A long reduction is cut into chains, whose sums are added up in out. A chain of n errs by about sqrt(n) roundings, m chains
+ * of n / m by sqrt(n / m + m). 1x1 from 512 to 512 channels at 14x14, the largest error of dx was 4.6e-6 of rms and is 1.4e-6,
+ * for 2 to 4 % of the time. */
 TILE_INLINE void NAME(pixels)(const int VECS, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
                               ptrdiff_t length, const REAL *b, const REAL *start, REAL *const *out, const REAL *ahead,
                               ptrdiff_t pace) {
     VEC sum[TILE_PIXELS][TILE_VECS];
+    ptrdiff_t k = 0;
+    const REAL *a[TILE_PIXELS], *segment = b, *last = b + segments * length * VECS * (ptrdiff_t)WIDTH;
+    TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i];
     if (start) TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
         TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(out[i] + v * WIDTH); /* written when the sums are done */
-    TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) {
-            sum[i][v] = (VEC){0};
-            if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
+    do {
+        const REAL *chain = NAME(chain_end)(b, last, VECS * WIDTH);
+        TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++) {
+                sum[i][v] = (VEC){0};
+                if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
+            }
+        while (b != chain) {
+            if (b == segment) {
+                TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i] + *offset;
+                offset++, segment += length * VECS * (ptrdiff_t)WIDTH, k = 0;
+            }
+            const REAL *end = segment < chain ? segment : chain;
+            for (; b != end; k++, b += VECS * WIDTH, ahead += pace) {
+                VEC w[TILE_VECS];
+                TILE_PREFETCH_NEAR(ahead);
+                TILE_UNROLL for (int v = 0; v < VECS; v++) w[v] = *(const VEC *)(b + v * WIDTH);
+                TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+                    TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] += a[i][k] * w[v];
+            }
         }
-    for (ptrdiff_t s = 0; s < segments; s++) {
-        const REAL *a[TILE_PIXELS];
-        TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++) a[i] = at[i] + offset[s];
-        for (ptrdiff_t k = 0; k < length; k++, b += VECS * WIDTH, ahead += pace) {
-            VEC w[TILE_VECS];
-            TILE_PREFETCH_NEAR(ahead);
-            TILE_UNROLL for (int v = 0; v < VECS; v++) w[v] = *(const VEC *)(b + v * WIDTH);
-            TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
-                TILE_UNROLL for (int v = 0; v < VECS; v++) sum[i][v] += a[i][k] * w[v];
-        }
-    }
-    TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) {
-            VEC *to = (VEC *)(out[i] + v * WIDTH);
-            if (!start) sum[i][v] += *to;
-            *to = sum[i][v];
-        }
+        TILE_UNROLL for (int i = 0; i < TILE_PIXELS; i++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++) {
+                VEC *to = (VEC *)(out[i] + v * WIDTH);
+                if (!start) sum[i][v] += *to;
+                *to = sum[i][v];
+            }
+        start = NULL;
+    } while (b != last);
 }
 
 static void NAME(tile_pixels)(int vecs, const REAL *const *at, const ptrdiff_t *offset, ptrdiff_t segments,
@@ -134,29 +153,37 @@ TILE_INLINE void NAME(run)(const int PIXELS, const int VECS, const REAL *at, ptr
                            ptrdiff_t segments, ptrdiff_t length, const REAL *b, const REAL *start, REAL *out,
                            ptrdiff_t out_step, const REAL *ahead, ptrdiff_t pace) {
     VEC sum[TILE_MOST_RUN][TILE_VECS];
-    TILE_UNROLL for (int i = 0; i < PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) {
-            sum[i][v] = (VEC){0};
-            if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
-        }
     ptrdiff_t s1 = step * (ptrdiff_t)sizeof(REAL), s3 = 3 * s1, s5 = 5 * s1, rows = PIXELS;
     TILE_OPAQUE(s1); TILE_OPAQUE(s3); TILE_OPAQUE(s5);
-    const REAL *row = out;
-    for (ptrdiff_t s = 0; s < segments; s++) {
-        const char *a = (const char *)(at + offset[s]), *c = a + 7 * s1;
-        const REAL *end = b + length * VECS * (ptrdiff_t)WIDTH;
-        for (; rows && b != end; rows--, row += out_step) {
-            TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(row + v * WIDTH);
-            RUN_STEP
+    const REAL *row = out, *segment = b, *last = b + segments * length * VECS * (ptrdiff_t)WIDTH;
+    const char *a = NULL, *c = NULL;
+    do {
+        const REAL *chain = NAME(chain_end)(b, last, VECS * WIDTH);
+        TILE_UNROLL for (int i = 0; i < PIXELS; i++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++) {
+                sum[i][v] = (VEC){0};
+                if (start) sum[i][v] = *(const VEC *)(start + v * WIDTH);
+            }
+        while (b != chain) {
+            if (b == segment) {
+                a = (const char *)(at + *offset++), c = a + 7 * s1;
+                segment += length * VECS * (ptrdiff_t)WIDTH;
+            }
+            const REAL *end = segment < chain ? segment : chain;
+            for (; rows && b != end; rows--, row += out_step) {
+                TILE_UNROLL for (int v = 0; v < VECS; v++) TILE_PREFETCH(row + v * WIDTH);
+                RUN_STEP
+            }
+            while (b != end) RUN_STEP
         }
-        while (b != end) RUN_STEP
-    }
-    TILE_UNROLL for (int i = 0; i < PIXELS; i++)
-        TILE_UNROLL for (int v = 0; v < VECS; v++) {
-            VEC *to = (VEC *)(out + i * out_step + v * WIDTH);
-            if (!start) sum[i][v] += *to;
-            *to = sum[i][v];
-        }
+        TILE_UNROLL for (int i = 0; i < PIXELS; i++)
+            TILE_UNROLL for (int v = 0; v < VECS; v++) {
+                VEC *to = (VEC *)(out + i * out_step + v * WIDTH);
+                if (!start) sum[i][v] += *to;
+                *to = sum[i][v];
+            }
+        start = NULL;
+    } while (b != last);
 }
 
 #define RUN(PIXELS, VECS) \
