@@ -18,6 +18,7 @@ from bench._harness.case import names, questions
 from bench._harness.measure import Plan, Row, ask
 from bench._harness.text import aligned
 from bench._harness.workers import Pool
+from fastnet.cli import Parser
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,7 +28,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
     available = _ext.available_levels()
     listed = "\n".join(f"  {name:14} {asks}" for name, asks in questions().items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bench",
         description="How fast fastnet is, and against what. Answers are compared before they are timed; all sides run in turn.",
         epilog=f"questions:\n{listed}\n\npython -m bench profile NET: where the time of a net's training step goes, by layer",

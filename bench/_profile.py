@@ -11,6 +11,7 @@ import numpy as np
 
 from bench._harness import values
 from bench._nets import TRAINED, Trained
+from fastnet.cli import Parser
 
 BATCH = 64  # of nets that the benchmarks do not train
 EPILOG = """examples:
@@ -22,7 +23,7 @@ EPILOG = """examples:
 def arguments(words: list[str]) -> argparse.Namespace:
     from fastnet import config, models
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bench profile",
         description="Where the time of a training step goes, per layer and pass (fastnet.diagnose.profile_step).",
         epilog=EPILOG,

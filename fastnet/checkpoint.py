@@ -129,6 +129,14 @@ class Checkpoint:
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"Checkpoint: {name} must be None or an integer of at least 1, found {value!r}")
         self.pattern = re.search(r"\{(epoch|step)\b[^{}]*\}", self.name) is not None
+        try:
+            (self.name.format(step=1, epoch=1) if self.pattern else self.name).encode()
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"Checkpoint: only {{epoch}} and {{step}} can stand in a file's name, found {self.name!r}"
+            ) from error
+        if not self.name or os.path.isdir(path):
+            raise ValueError(f"Checkpoint: path must name a file, found the folder {os.fspath(path)!r}")
         if keep is not None and keep > 1 and not self.pattern:
             raise ValueError(
                 f"Checkpoint: keep={keep} needs {{epoch}} or {{step}} in the file's name, found {self.name!r}"

@@ -78,6 +78,7 @@ def train(args: Namespace) -> int:
         return follow(args)
     if args.epochs != int(args.epochs):
         raise ValueError(f"train: --epochs must be a whole number without --recipe, found {args.epochs}")
+    args.epochs = int(args.epochs)
     out: Path = args.out or Path("runs", _folder(args))
     path = out / "checkpoint.safetensors"
     if args.resume:
@@ -331,8 +332,10 @@ def info(args: Namespace) -> int:
 def bench(arguments: list[str]) -> int:
     """Hand over to `python -m bench`, which lives in a clone and not in an installed package."""
     for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        if (folder / "bench" / "__main__.py").is_file():
-            return subprocess.call([sys.executable, "-m", "bench", *arguments], cwd=folder)
+        if (folder / "bench" / "__main__.py").is_file() and (folder / "fastnet" / "_ext").is_dir():
+            # From where the user is, whose paths they are; `bench` is the clone's, whatever lies here.
+            run = f"import runpy, sys; sys.path[0] = {str(folder)!r}; runpy.run_module('bench', {{}}, '__main__', True)"
+            return subprocess.call([sys.executable, "-c", run, *arguments])
     message = "fastnet bench: the benchmarks are not part of the installed package; run this in a clone of fastnet"
     print(message, file=sys.stderr)
     return 2

@@ -21,7 +21,7 @@ from .losses import SoftmaxCrossEntropy
 from .memory import Array
 from .optim import EMA
 from .regularization import Regularization, regularizer
-from .training.arguments import built, entry, integer, schedules, split
+from .training.arguments import built, entry, integer, scheduled, schedules, split
 from .training.averaged import Averaged
 from .training.history import History
 from .training.interrupts import Interrupts
@@ -92,7 +92,6 @@ class Solver:
         self.net = net
         self.x_train, self.y_train = split(data, "train", needed=True)
         self.x_val, self.y_val = split(data, "val", needed=False)
-        self.schedules = schedules(schedule)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.epochs, self.seed = integer("epochs", epochs, 0), integer("seed", seed, 0)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -104,13 +103,23 @@ class Solver:
         self.checkpoint = (
             checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
         )
+        schedules(schedule)  # refused before a rule moves the parameters
         self.optimizer = built("optimizer", optimizer, net, "step")
+        self.schedules = scheduled(schedule, self.optimizer)
         self.average: Any = None if average is None else built("average", average, net, "update")
         self.normalize = entry(data, "normalize")
         if self.normalize is None and self.x_train.dtype == np.uint8:
             self.normalize = Normalize().fit({"x_train": self.x_train})
+        parameters = list(net.parameters()) if self.x_train.dtype == np.uint8 else []
+        self._dtype = parameters[0].data.dtype if parameters else None  # that bytes become; None: examples have one
         self.loader = Loader(
-            self.x_train, self.y_train, self.batch_size, seed=self.seed, augment=augment, normalize=self.normalize
+            self.x_train,
+            self.y_train,
+            self.batch_size,
+            seed=self.seed,
+            augment=augment,
+            normalize=self.normalize,
+            dtype=self._dtype,
         )
         self.batches = len(self.loader)  # per epoch
         for i, (_, layer) in enumerate(random_layers(net)):
@@ -318,11 +327,14 @@ class Solver:
             return self.net.predict(x, batch_size)
         pieces = [x[i : i + batch_size] for i in range(0, max(len(x), 1), batch_size)]
         with self.net.evaluating():
-            return np.concatenate([self.net.forward(self.normalize(piece)) for piece in pieces])
+            return np.concatenate([self.net.forward(self._prepared(piece)) for piece in pieces])
 
     def _prepared(self, x: Array) -> Array:
         """Examples of the training split as the net gets them."""
-        return x if self.normalize is None else np.asarray(self.normalize(x))
+        if self.normalize is None:
+            return x
+        made = np.asarray(self.normalize(x))
+        return made if self._dtype is None else made.astype(self._dtype, copy=False)
 
     def _measure(self, x: Array, y: Array, batch_size: int = 256) -> tuple[float, float]:
         """(mean loss, accuracy) in evaluation mode; accuracy nan where y are no class numbers."""

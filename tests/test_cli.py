@@ -204,14 +204,19 @@ def test_info_prints_the_configuration(capsys):
 
 
 def test_bench_hands_its_arguments_over_in_a_clone_and_says_so_elsewhere(tmp_path, monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(commands.subprocess, "call", lambda command, cwd: calls.append((command[1:], cwd)) or 7)
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "__main__.py").touch()
-    monkeypatch.chdir(tmp_path)
+    clone, elsewhere = tmp_path / "clone", tmp_path / "elsewhere"
+    for folder in (clone / "bench", clone / "fastnet" / "_ext", elsewhere / "bench"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    program = "import os, sys; print(*sys.argv[1:], file=open('seen', 'w')); sys.exit(7)"
+    (clone / "bench" / "__main__.py").write_text(program)
+    (elsewhere / "bench" / "__main__.py").write_text("raise SystemExit('not a clone')")  # a folder of that name alone
+    monkeypatch.chdir(clone)
     assert cli.main(["bench", "--quick", "conv"]) == 7
-    assert calls == [(["-m", "bench", "--quick", "conv"], tmp_path)]
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setattr(commands, "__file__", str(tmp_path / "elsewhere" / "fastnet" / "commands.py"))
+    assert (clone / "seen").read_text() == "--quick conv\n"
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(commands, "__file__", str(clone / "fastnet" / "commands.py"))
+    assert cli.main(["bench", "--plot", "here.png"]) == 7
+    assert (elsewhere / "seen").read_text() == "--plot here.png\n"  # the paths are those of where the user is
+    monkeypatch.setattr(commands, "__file__", str(elsewhere / "fastnet" / "commands.py"))
     assert "in a clone" in refused(capsys, "bench")

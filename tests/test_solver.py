@@ -571,3 +571,32 @@ def test_data_without_pairs_of_examples_are_refused(data, change, complaint):
         quiet(small_net(), {**data, **change})
     with pytest.raises(TypeError, match="net must be a Layer"):
         quiet("net", data)
+
+
+def test_what_would_train_nothing_is_refused_before_anything_is_trained(data, tmp_path):
+    """A rule or an average of another net's parameters, a schedule of a hyperparameter that the rule has not, a file name."""
+    net, other = small_net(), small_net()
+    before = net.state_dict()
+
+    def refused(complaint, **arguments):
+        with pytest.raises(ValueError, match=complaint):
+            quiet(net, data, **arguments)
+        assert same(net.state_dict(), before)
+
+    refused("optimizer was built on parameters that are not the net's", optimizer=optim.SGD(other.parameters(), 0.1))
+    refused("average was built on parameters", average=optim.EMA(other.parameters()))
+    refused("SGD has no 'learning_rate' to schedule, only lr", schedule={"learning_rate": lambda step: 0.1})
+    refused(r"only \{epoch\} and \{step\}", checkpoint=tmp_path / "{epoch}_{name}.safetensors")
+    refused(r"only \{epoch\} and \{step\}", checkpoint=tmp_path / "{epoch:q}.safetensors")
+    refused("must name a file", checkpoint=tmp_path)
+    rule = optim.SGD(list(net.parameters())[:1], 0.1)  # some of the net's own are welcome
+    assert quiet(net, data, optimizer=rule).optimizer is rule
+
+
+def test_bytes_become_what_the_net_computes_in_and_true_and_false_are_classes():
+    rng = np.random.default_rng(3)
+    data = {"x_train": rng.integers(0, 256, (24, 1, 6, 8), np.uint8), "y_train": rng.random(24) < 0.5}
+    data |= {"x_val": data["x_train"][:5], "y_val": data["y_train"][:5]}
+    net = small_net().astype(np.float64)
+    history = quiet(net, data, epochs=1).train()
+    assert np.isfinite(history.loss + history.val_accuracy).all()

@@ -23,7 +23,7 @@ KINDS = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
-GREY = ("1", "L")
+GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 1 << 26  # of one image: a header that promises more is not believed
 
 
@@ -67,13 +67,25 @@ def _split(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
     return pairs
 
 
+def _bytes(image: "Image", path: Path) -> "Image":
+    """Of an image of 16 bits to the pixel, which Pillow would clip, the upper 8."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+        raise FormatError(f"{path}: pixels from {values.min()} to {values.max()}, wanted 0 to 65535")
+    from PIL import Image
+
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
 def _decode(pairs: list[tuple[Path, int]], mode: str, size: tuple[int, int]) -> tuple[Array, Array]:
     """(N, C, H, W) pixels and (N,) labels."""
     images = np.empty((len(pairs), *size, 1 if mode == "L" else 3), np.uint8)
     for row, (path, _) in zip(images, pairs):
         with _open(path) as image:
             try:
-                pixels = image.convert(mode)
+                pixels = _bytes(image, path).convert(mode)
                 if pixels.size != size[::-1]:
                     pixels = pixels.resize(size[::-1])
             except (OSError, ValueError, SyntaxError) as error:

@@ -19,6 +19,7 @@ __all__ = ["PathReport", "PathRow", "compare_paths"]
 
 # Relative to the largest number of an array: where sums of many terms may differ by the order in which they are added.
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
+CANCELLED = 1e-2  # a sum that is smaller than so much of its terms is measured by them
 
 Call = tuple[str, list[Any], dict[str, Any], list[str]]  # operation, arrays behind x, settings, names of the gradients
 
@@ -230,21 +231,32 @@ def _compare(
         slopes = list(back) if isinstance(back, tuple) else [back]
     else:
         return [PathRow(name, kind, what, None, None) for what in ("y", "dx", *("d" + own for own in gradients))]
-    pairs = [("y", y, expected), ("dx", dx, slopes[0])]
-    pairs += [("d" + own, gradients.get(own), slope) for own, slope in zip(names, slopes[1:])]
+    pairs = [("y", y, expected, 0.0), ("dx", dx, slopes[0], 0.0)]
+    for own, slope in zip(names, slopes[1:]):
+        pairs.append(("d" + own, gradients.get(own), slope, _terms(dy, slope)))
     return [
-        PathRow(name, kind, what, *_distance(found, wanted))
-        for what, found, wanted in pairs
+        PathRow(name, kind, what, *_distance(found, wanted, terms))
+        for what, found, wanted, terms in pairs
         if found is not None and wanted is not None
     ]
 
 
-def _distance(found: Array, wanted: Array) -> tuple[float, float]:
-    """The largest difference, absolute and relative to the largest number; infinite where only one is a number."""
+def _terms(dy: Array, slope: Any) -> float:
+    """About the size of the terms that a bias's gradient sums, which cancel in front of a batch norm: what is left is rounding,
+    and nothing to measure a difference by."""
+    if np.ndim(slope) != 1 or dy.ndim < 2 or dy.shape[1] != len(slope):
+        return 0.0
+    with np.errstate(all="ignore"):
+        sums = np.abs(dy).sum(axis=(0, *range(2, dy.ndim)))
+    return CANCELLED * float(sums[np.isfinite(sums)].max(initial=0))
+
+
+def _distance(found: Array, wanted: Array, terms: float) -> tuple[float, float]:
+    """The largest difference, absolute and relative to the largest number or to `terms`; infinite where one is no number."""
     with np.errstate(all="ignore"):
         difference = np.where((found == wanted) | (np.isnan(found) & np.isnan(wanted)), 0.0, np.abs(found - wanted))
     if np.isnan(difference).any():
         return float("inf"), float("inf")
     largest = float(difference.max(initial=0.0))
-    size = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
+    size = max(terms, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0)))
     return largest, largest / size if size else largest

@@ -44,10 +44,13 @@ class Layer:
     backward belongs to the latest forward in training mode; in eval mode nothing is kept, so forward may run from several
     threads at once. `accumulate` adds to the gradients instead of writing them; with `input_gradient=False` the gradient of
     the input, which nobody needs of a net's first layer, may be left out (None).
+
+    What forward returns may be what backward goes by (of a ReLU, Sigmoid or Tanh it is): to change it in place, take a copy.
     """
 
     training: bool = True
     _frees = False  # what `free_after_backward` set
+    _title = ""  # what errors call it, where that is not its class
     _plain = False  # has its class a forward or backward that its `carry` does not know of?
     _entered: tuple[int, ...] = ()  # the shape of what `carry` gave to the latest forward in training mode
     _evaluations = 0  # blocks of `evaluating` that are open

@@ -36,7 +36,7 @@ def called(method: Callable[..., Any], what: str) -> Callable[..., Any]:
         except (TypeError, ValueError) as error:
             op, colon, rest = str(error).partition(":")
             if colon and op.removesuffix("_backward") in _OPERATIONS:
-                error.args = (f"{type(self).__name__}{what}:{rest}",)
+                error.args = (f"{self._title or type(self).__name__}{what}:{rest}",)
             raise
 
     return call
@@ -49,8 +49,8 @@ def undone(forward: Callable[..., Array]) -> Callable[..., Array]:
     def call(self: Layer, *args: Any, **kwargs: Any) -> Array:
         if not (self._children and self.training):
             return forward(self, *args, **kwargs)
-        outermost, done = current.layers is None, current.layers or []
-        current.layers = done
+        outermost = current.layers is None
+        done = current.layers = [] if current.layers is None else current.layers  # an empty one is the outermost's, too
         try:
             return forward(self, *args, **kwargs)
         except BaseException:

@@ -149,6 +149,8 @@ def _last(body: Layer) -> Any:
 class _Rectified(Conv2d):
     """y = act(the convolution's output), done to blocks of it."""
 
+    _title = "Conv2d"
+
     def __init__(self, layer: Conv2d, slope: float) -> None:
         self.__dict__.update(layer.__dict__)
         self.slope = slope
@@ -163,6 +165,8 @@ class _Rectified(Conv2d):
 
 class _Joined(Residual):
     """y = act(body(x) + shortcut(x)), done to blocks of the output of the body's last convolution."""
+
+    _title = "Residual"
 
     def __init__(self, layer: Residual, slope: float) -> None:
         self.__dict__.update(layer.__dict__)

@@ -188,6 +188,11 @@ class GroupNorm(Layer):
         self.bias = self.add_parameter("bias", np.zeros(num_channels, np.float32), decay=False)
 
     def forward(self, x: Array) -> Array:
+        x = checks.floats("GroupNorm", x)
+        if x.ndim > 1 and x.shape[1] != self.num_channels:
+            raise ValueError(
+                f"GroupNorm: expected {self.num_channels} channels, found {x.shape[1]} in x of shape {x.shape}"
+            )
         return self._keep(*group_norm(x, self.num_groups, self.weight.data, self.bias.data, eps=self.eps))
 
     def backward(self, dy: Array, *, accumulate: bool = False, input_gradient: bool = True) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from ..layers.base import Layer
 from ..memory import Array
 
-__all__ = ["built", "entry", "integer", "schedules", "split"]
+__all__ = ["built", "entry", "integer", "scheduled", "schedules", "split"]
 
 
 def entry(data: Any, name: str) -> Any:
@@ -31,6 +31,7 @@ def split(data: Any, name: str, needed: bool) -> tuple[Array, Array]:
     if x is None or y is None:
         raise ValueError(f"Solver: data needs x_{name} and y_{name}, found no {'x' if x is None else 'y'}_{name}")
     x, y = np.asarray(x), np.asarray(y)
+    y = y.astype(np.int64) if y.dtype == bool else y
     if not x.ndim or not y.ndim or len(x) != len(y) or (needed and not len(x)):
         raise ValueError(f"Solver: x_{name} has shape {x.shape} and y_{name} has shape {y.shape}: no examples to pair")
     return x, y
@@ -45,9 +46,23 @@ def schedules(schedule: Any) -> dict[str, Callable[[int], float]]:
     return found
 
 
+def scheduled(schedule: Any, rule: Any) -> dict[str, Callable[[int], float]]:
+    """As `schedules`, of hyperparameters that this rule has."""
+    found = schedules(schedule)
+    for name in found:
+        if name not in getattr(rule, "hyperparameters", found):
+            raise ValueError(
+                f"Solver: {type(rule).__name__} has no {name!r} to schedule, only {', '.join(rule.hyperparameters)}"
+            )
+    return found
+
+
 def built(what: str, given: Any, net: Layer, method: str) -> Any:
     """A rule or an average, built on the net's parameters if it is a class or another function of them."""
     if hasattr(given, method) and not isinstance(given, type):
+        own = {id(p) for p in net.parameters()}
+        if not all(id(p) in own for p in getattr(getattr(given, "buffer", None), "parameters", ())):
+            raise ValueError(f"Solver: {what} was built on parameters that are not the net's, found {given!r}")
         return given
     if not callable(given):
         raise TypeError(f"Solver: {what} must be one of fastnet.optim, found {given!r}")

@@ -2,6 +2,7 @@
 
 import builtins
 
+import numpy as np
 import pytest
 
 import fastnet.data
@@ -107,3 +108,15 @@ def test_without_pillow_the_extra_is_named(pets, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install 'fastnet\[images\]'"):
         fastnet.data.load(f"folder:{pets}")
+
+
+def test_sixteen_bits_to_the_pixel_become_the_upper_eight(tmp_path):
+    """Pillow would clip them: everything above 255 would be white."""
+    values = np.array([[0, 255, 5000, 65535]] * H, np.uint16)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    data = fastnet.data.load(f"folder:{tmp_path}")
+    assert data.x_train.shape == (16, 1, H, W)
+    np.testing.assert_array_equal(data.x_train[0, 0], values >> 8)

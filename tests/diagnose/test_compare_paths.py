@@ -87,3 +87,15 @@ def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match="float32 or float64"):
         compare_paths(Linear(3, 2), np.zeros((2, 3), int))
     assert issubclass(fastnet.Linear, Layer)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_bias_whose_gradient_cancels_is_measured_by_its_terms(dtype):
+    """In front of a batch norm it is zero but for rounding; a difference of its terms' size is seen all the same."""
+    net = Sequential(Conv2d(3, 8, 3), layers.BatchNorm2d(8), ReLU()).astype(dtype)
+    x = numbers((8, 3, 16, 16), dtype)
+    report = compare_paths(net, x)
+    assert report.ok, report
+    dy = np.ones((4, 2, 3, 3), dtype)
+    assert paths._terms(dy, np.zeros(2, dtype)) == paths.CANCELLED * 36
+    assert paths._distance(np.full(2, 1.0), np.zeros(2), paths._terms(dy, np.zeros(2)))[1] > 1

@@ -406,3 +406,15 @@ def test_residual_of_rows_adds_the_gradients_of_both_ways():
     expected = (net.body.weight.data + net.shortcut[0].weight.data).sum(0)
     np.testing.assert_allclose(dx, np.broadcast_to(expected, (3, 4)), rtol=1e-5)
     assert net.backward(np.ones((3, 4), np.float32), input_gradient=False) is None
+
+
+def test_a_forward_that_is_refused_undoes_the_layers_of_nested_containers():
+    """The outermost call's list of layers is empty, and yet the inner containers' too."""
+    inner = BatchNorm2d(3)
+    net = Concat(Sequential(inner, Dropout(0.5)), Conv2d(4, 4, 1))
+    before = net.state_dict()
+    with pytest.raises(ValueError, match="Conv2d: expected 4 channels, found 3"):
+        net(np.ones((2, 3, 6, 6), np.float32))
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+    assert inner.num_batches_tracked == 0
