@@ -43,6 +43,30 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     assert pool.map(work, range(6)) == [before] * 6
 assert work() == before
 """,
+    "a fork in the middle of a recording": """
+from fastnet import _ext
+from fastnet.functional import capture
+kernel = _ext.correlate.correlate
+def slowly(array):
+    recording.set()
+    go_on.wait(10)
+    return array
+recording, go_on = threading.Event(), threading.Event()
+thread = threading.Thread(target=lambda: capture.Program(slowly, np.ones(3, np.float32)))
+thread.start()
+recording.wait(10)
+assert _ext.correlate.correlate is not kernel
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    same = _ext.correlate.correlate is kernel
+    capture.Program(lambda array: array, np.ones(3, np.float32))
+    os._exit(0 if same else 3)
+status = os.waitpid(child, 0)[1]
+go_on.set()
+thread.join()
+assert status == 0 and _ext.correlate.correlate is kernel
+""",
     "a fork in one thread while another computes": """
 layer.eval()
 wanted, stop = layer(x).tobytes(), threading.Event()

@@ -7,6 +7,7 @@ the program must give what the net gives for other numbers, or it is not used.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,23 @@ PRODUCTS = ["amx_correlate", "amx_winograd", "correlate", "depthwise", "rows", "
 PASSES = ["avg_pool", "channelwise", "elementwise", "layout", "max_pool", "norm"]
 CONSTANT = ("pack", "vector_width")  # beginnings of names: of what is computed from weights and shapes alone
 _recording = threading.Lock()
+_replaced: list[tuple[Any, str, Any]] = []  # what stands behind recorders: (module, name, kernel)
+
+
+def _forget() -> None:
+    """In a forked child: the thread of the parent that was recording is not there to end it."""
+    global _recording
+    _recording = threading.Lock()
+    _restore()
+
+
+def _restore() -> None:
+    while _replaced:
+        setattr(*_replaced.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class Program:
@@ -29,17 +47,15 @@ class Program:
         self.input = np.array(x, order="K", copy=True)  # in the same order: it decides which kernels run
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         with _recording:
-            undo = self._listen()
             try:
+                self._listen()
                 self.output = forward(self.input)
             finally:
-                for module, name, function in undo:
-                    setattr(module, name, function)
+                _restore()
         self._ready = [(_of_type(function, args), _views(args), result) for function, args, result in self.calls]
 
-    def _listen(self) -> list[tuple[Any, str, Any]]:
-        """Put a recorder in front of every kernel; what stood there."""
-        undo: list[tuple[Any, str, Any]] = []
+    def _listen(self) -> None:
+        """Put a recorder in front of every kernel."""
         me = threading.get_ident()
         for family in PRODUCTS + PASSES:
             module = getattr(_ext, family, None)
@@ -47,7 +63,7 @@ class Program:
                 function = getattr(module, name)
                 if name.startswith(("_", *CONSTANT)) or "function" not in type(function).__name__:
                     continue
-                undo.append((module, name, function))
+                _replaced.append((module, name, function))
 
                 def recorder(*args: Any, _function: Any = function) -> Any:
                     result = _function(*args)
@@ -56,7 +72,6 @@ class Program:
                     return result
 
                 setattr(module, name, recorder)
-        return undo
 
     @property
     def nbytes(self) -> int:

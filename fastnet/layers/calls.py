@@ -70,6 +70,11 @@ def undone(forward: Callable[..., Array]) -> Callable[..., Array]:
 _OPERATIONS = {*functional.__all__, "add"}
 
 
+def native(x: Value) -> Value:
+    """Images in the byte order of the machine, which what is computed of them has, too."""
+    return x.astype(x.dtype.newbyteorder("=")) if isinstance(x, np.ndarray) and not x.dtype.isnative else x
+
+
 def carry_array(layer: Layer, x: Value) -> Array:
     """`carry` by way of forward: of an array, to an array."""
     given = whole(x)

@@ -10,7 +10,7 @@ from ..functional.deferred import Deferred, Into, Value, deliver, join, joins, p
 from ..functional.elementwise import add
 from ..memory import Array
 from .base import Layer
-from .calls import Plain
+from .calls import Plain, native
 from .convolution import Conv2d
 from .volatile import Volatile
 
@@ -182,6 +182,7 @@ class Residual(Layer):
         return whole(self.carry_back(dy, into, accumulate=accumulate))  # type: ignore[no-any-return]
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        x = native(x)
         entered = x if isinstance(x, Deferred) and not x.plain else None
         spares = entered is not None and not entered.made and self._loads()
         if entered is not None and (self.shortcut is None or entered.b is not None):

@@ -17,6 +17,7 @@ from ..functional.deferred import Deferred, Finish, Value, place, result, stored
 from ..memory import Array
 from .activations import LeakyReLU, ReLU
 from .base import Layer
+from .calls import native
 from .containers import Residual, Sequential
 from .convolution import Conv2d
 from .linear import Linear
@@ -173,6 +174,7 @@ class _Joined(Residual):
         self.slope = slope
 
     def carry(self, x: Value, *, statistics: bool = False) -> Value:
+        x = native(x)
         last, y = _last(self.body), x
         entered = place(x)
         if entered is not None:

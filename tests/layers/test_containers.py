@@ -418,3 +418,17 @@ def test_a_forward_that_is_refused_undoes_the_layers_of_nested_containers():
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)
     assert inner.num_batches_tracked == 0
+
+
+def test_swapped_bytes_take_the_same_path_through_a_residual():
+    rng = np.random.default_rng(4)
+    body = Sequential(Conv2d(4, 4, 3, padding=1), BatchNorm2d(4), ReLU(), Conv2d(4, 4, 3, padding=1), BatchNorm2d(4))
+    net = Sequential(Residual(body), ReLU())
+    x = rng.standard_normal((3, 4, 7, 5), np.float32)
+    swapped = x.astype(x.dtype.newbyteorder())
+    dy = rng.standard_normal((3, 4, 7, 5), np.float32)
+    y, dx = net(x).copy(), net.backward(dy).copy()
+    np.testing.assert_array_equal(net(swapped), y)
+    np.testing.assert_array_equal(net.backward(dy), dx)
+    folded = net.eval().fold()
+    np.testing.assert_array_equal(folded(swapped), folded(x))
