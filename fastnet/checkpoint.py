@@ -130,7 +130,8 @@ class Checkpoint:
                 raise ValueError(f"Checkpoint: {name} must be None or an integer of at least 1, found {value!r}")
         self.pattern = re.search(r"\{(epoch|step)\b[^{}]*\}", self.name) is not None
         try:
-            (self.name.format(step=1, epoch=1) if self.pattern else self.name).encode()
+            if self.pattern:
+                self.name.format(step=1, epoch=1)
         except (LookupError, ValueError) as error:
             raise ValueError(
                 f"Checkpoint: only {{epoch}} and {{step}} can stand in a file's name, found {self.name!r}"

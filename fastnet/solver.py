@@ -21,7 +21,7 @@ from .losses import SoftmaxCrossEntropy
 from .memory import Array
 from .optim import EMA
 from .regularization import Regularization, regularizer
-from .training.arguments import built, entry, integer, scheduled, schedules, split
+from .training.arguments import built, check_scheduled, entry, integer, schedules, split
 from .training.averaged import Averaged
 from .training.history import History
 from .training.interrupts import Interrupts
@@ -92,6 +92,7 @@ class Solver:
         self.net = net
         self.x_train, self.y_train = split(data, "train", needed=True)
         self.x_val, self.y_val = split(data, "val", needed=False)
+        self.schedules = schedules(schedule)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.epochs, self.seed = integer("epochs", epochs, 0), integer("seed", seed, 0)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -103,9 +104,8 @@ class Solver:
         self.checkpoint = (
             checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
         )
-        schedules(schedule)  # refused before a rule moves the parameters
         self.optimizer = built("optimizer", optimizer, net, "step")
-        self.schedules = scheduled(schedule, self.optimizer)
+        check_scheduled(self.schedules, self.optimizer)
         self.average: Any = None if average is None else built("average", average, net, "update")
         self.normalize = entry(data, "normalize")
         if self.normalize is None and self.x_train.dtype == np.uint8:

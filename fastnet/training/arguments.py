@@ -1,6 +1,6 @@
 """What a Solver is given: the splits of a data set, schedules, rules that are built or still to be built."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from ..layers.base import Layer
 from ..memory import Array
 
-__all__ = ["built", "entry", "integer", "scheduled", "schedules", "split"]
+__all__ = ["built", "check_scheduled", "entry", "integer", "schedules", "split"]
 
 
 def entry(data: Any, name: str) -> Any:
@@ -46,15 +46,13 @@ def schedules(schedule: Any) -> dict[str, Callable[[int], float]]:
     return found
 
 
-def scheduled(schedule: Any, rule: Any) -> dict[str, Callable[[int], float]]:
-    """As `schedules`, of hyperparameters that this rule has."""
-    found = schedules(schedule)
-    for name in found:
-        if name not in getattr(rule, "hyperparameters", found):
+def check_scheduled(names: Collection[str], rule: Any) -> None:
+    """ValueError unless the rule has these hyperparameters; one that names none may have any."""
+    for name in names:
+        if name not in getattr(rule, "hyperparameters", names):
             raise ValueError(
                 f"Solver: {type(rule).__name__} has no {name!r} to schedule, only {', '.join(rule.hyperparameters)}"
             )
-    return found
 
 
 def built(what: str, given: Any, net: Layer, method: str) -> Any:
